@@ -1,0 +1,81 @@
+"""The DataModule that hands a measurement to a method."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from dip_lightning.errors import ConfigurationError
+from dip_lightning.measurement import Measurement
+
+
+class MeasurementDataModule(pl.LightningDataModule, ABC):
+    """Yields one measurement, or ``batch`` of them, to reconstruct.
+
+    The measurement does not travel as a batch: the method takes it from here once, at the start of fit, and the
+    loader only counts outer steps, so that a progress bar has a total.
+
+    Args:
+        index: Which measurement of the set.
+        batch: How many, from ``index`` on, are reconstructed together.
+    """
+
+    measurement: Measurement
+
+    def __init__(self, index: int = 0, batch: int = 1) -> None:
+        super().__init__()
+        if index < 0 or batch < 1:
+            raise ConfigurationError(f"data.index={index} must not be negative and data.batch={batch} at least 1.")
+        self.index = index
+        self.batch = batch
+
+    @abstractmethod
+    def load(self, indices: Sequence[int]) -> Measurement:
+        """Read or simulate measurements.
+
+        Args:
+            indices: Which ones; as many as will be reconstructed together.
+
+        Returns:
+            A validated measurement with ``B = len(indices)``.
+
+        Raises:
+            MeasurementError: If data are missing, unreadable or do not fit; the message names the file.
+        """
+
+    def setup(self, stage: str) -> None:
+        """Load the measurement, once."""
+        if not hasattr(self, "measurement"):
+            self.measurement = self.load(range(self.index, self.index + self.batch))
+
+    def train_dataloader(self) -> DataLoader[int]:
+        """Count the outer steps of the method."""
+        steps = getattr(getattr(self.trainer, "lightning_module", None), "outer_steps", 1)
+        return DataLoader(range(steps), batch_size=None)  # type: ignore[arg-type]
+
+    def test_dataloader(self) -> DataLoader[int]:
+        """One batch: the stored reconstruction is scored, nothing is fitted."""
+        return DataLoader(range(1), batch_size=None)  # type: ignore[arg-type]
+
+    def predict_dataloader(self) -> DataLoader[int]:
+        """One batch: the stored reconstruction is written, nothing is fitted."""
+        return self.test_dataloader()
+
+
+class InMemory(MeasurementDataModule):
+    """A measurement that is already at hand, for use from Python.
+
+    Args:
+        measurement: What to reconstruct.
+    """
+
+    def __init__(self, measurement: Measurement) -> None:
+        super().__init__(batch=measurement.batch_size)
+        self.measurement = measurement.validate()
+
+    def load(self, indices: Sequence[int]) -> Measurement:
+        """Return the measurement at hand."""
+        return self.measurement

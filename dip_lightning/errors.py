@@ -1,0 +1,66 @@
+"""Errors that a user can act on: each says what is wrong, where, and what to do.
+
+The command line prints their message alone and exits with code 2; anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DIPError(ValueError):
+    """Base of every error that tells its user what to change."""
+
+
+class ConfigurationError(DIPError):
+    """An option, a class or a combination of them is wrong."""
+
+
+class MeasurementError(DIPError):
+    """A measurement, or the file that it comes from, cannot be used."""
+
+
+class MissingCallbackError(ConfigurationError):
+    """A method was started without a callback that it needs."""
+
+
+class RunFolderError(DIPError):
+    """A run folder cannot be written, read, or is already finished."""
+
+
+def near_match(name: str, options: Iterable[str]) -> str:
+    """Say which of ``options`` was probably meant by ``name``.
+
+    Args:
+        name: What the user wrote.
+        options: What would have been understood.
+
+    Returns:
+        ``" Did you mean 'x'?"``, or the list of options where none is near.
+    """
+    known = sorted(set(options))
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f" Did you mean '{close[0]}'?"
+    return f" Known: {', '.join(known)}." if known else ""
+
+
+def check_option(name: str, value: str, options: Iterable[str]) -> str:
+    """Return ``value`` if it is one of ``options``.
+
+    Args:
+        name: The option's name, for the message.
+        value: What the user asked for.
+        options: The values that exist.
+
+    Returns:
+        ``value`` unchanged.
+
+    Raises:
+        ConfigurationError: If ``value`` is not among ``options``.
+    """
+    known = list(options)
+    if value not in known:
+        raise ConfigurationError(f"{name}={value!r} is unknown.{near_match(str(value), known)}")
+    return value

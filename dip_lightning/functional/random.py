@@ -1,0 +1,65 @@
+"""Random draws that belong to each member of a batch, so that results do not depend on who shares the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class MemberGenerators:
+    """One random generator per member: member ``b`` draws what it would draw alone.
+
+    Args:
+        seeds: A seed for each member.
+        device: Where the numbers are drawn.
+    """
+
+    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
+        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        self.device = torch.device(device)
+
+    def normal(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+        """Draw standard normal numbers.
+
+        Args:
+            shape: Shape of one member.
+            dtype: Floating-point type.
+
+        Returns:
+            ``[B, *shape]``.
+        """
+        draws = [torch.randn(*shape, generator=g, device=self.device, dtype=dtype) for g in self.generators]
+        return torch.stack(draws)
+
+    def uniform(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+        """Draw numbers uniform on [0, 1).
+
+        Args:
+            shape: Shape of one member.
+            dtype: Floating-point type.
+
+        Returns:
+            ``[B, *shape]``.
+        """
+        draws = [torch.rand(*shape, generator=g, device=self.device, dtype=dtype) for g in self.generators]
+        return torch.stack(draws)
+
+    def state_dict(self) -> list[Tensor]:
+        """States of all generators, for a checkpoint."""
+        return [generator.get_state() for generator in self.generators]
+
+    def load_state_dict(self, states: Sequence[Tensor]) -> None:
+        """Continue from saved states.
+
+        Args:
+            states: What :meth:`state_dict` gave.
+
+        Raises:
+            ValueError: If there are not as many states as members.
+        """
+        if len(states) != len(self.generators):
+            raise ValueError(f"{len(states)} generator states for {len(self.generators)} members.")
+        for generator, state in zip(self.generators, states, strict=True):
+            generator.set_state(state.cpu())

@@ -1,0 +1,255 @@
+"""The loop that every deep image prior shares, and the seams at which they differ."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, ClassVar, get_args
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from dip_lightning.errors import ConfigurationError, check_option
+from dip_lightning.functional.losses import Reduction
+from dip_lightning.functional.random import MemberGenerators
+from dip_lightning.hooks import IterateHook
+from dip_lightning.inputs import NetworkInput, UniformNoise
+from dip_lightning.measurement import Measurement
+from dip_lightning.methods.state import FitState
+from dip_lightning.networks.initialise import reinitialise
+
+#: Added to a member's seed for the noise drawn during the fit, so that it is not the noise of its first input.
+NOISE_STREAM = 1_000_003
+
+
+class BaseDIP(FitState, pl.LightningModule):
+    r"""Fit an untrained network :math:`f_\theta` to one measurement: :math:`\min_\theta \ell(f_\theta(z), y)`.
+
+    One Lightning batch is one outer step: ``inner_steps`` optimiser steps on a fixed network input, after which
+    callbacks may change it. A variant overrides :meth:`objective`, and seldom :meth:`network_input`.
+
+    Args:
+        network: The untrained network, ``[B, C_in, H, W] -> [B, C, H, W]``.
+        initial_input: Makes the first network input.
+        optimizer: Any torch optimiser, by class path and arguments.
+        lr_scheduler: Any torch scheduler; it advances at every optimiser step (``ReduceLROnPlateau`` at every outer
+            step, by the loss).
+        outer_steps: Outer steps to make at most, K.
+        inner_steps: Optimiser steps in an outer step, N.
+        reduction: How distances are reduced: ``norm``, ``mse`` or ``sum``.
+        input_noise: Standard deviation of the normal noise added to the network input at every step.
+        gradient_clip: Largest norm of the gradient, or ``None``.
+        reinitialise: Draw the network's weights from the seed at the start of fit. ``False`` keeps them, for a
+            pretrained network.
+        seed: Seed of weights, input and noise. ``None`` takes ``seed_everything``'s, or 0.
+
+    Raises:
+        ConfigurationError: If a number is out of range or the reduction is unknown.
+    """
+
+    #: First half of the run folder's name; the lower-case class name unless a subclass says otherwise.
+    method_name: ClassVar[str] = ""
+    measurement: Measurement
+
+    def __init__(
+        self,
+        network: nn.Module,
+        initial_input: NetworkInput | None = None,
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        outer_steps: int = 2000,
+        inner_steps: int = 1,
+        reduction: Reduction = "mse",
+        input_noise: float = 0.0,
+        gradient_clip: float | None = None,
+        reinitialise: bool = True,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        for name in [name for name, value in self.hparams.items() if callable(value)]:
+            del self.hparams[name]  # outside the CLI: modules would be pickled into every checkpoint
+        if outer_steps < 1 or inner_steps < 1:
+            raise ConfigurationError(f"outer_steps={outer_steps} and inner_steps={inner_steps} must be at least 1.")
+        if input_noise < 0 or (gradient_clip is not None and gradient_clip <= 0):
+            raise ConfigurationError(f"input_noise={input_noise} or gradient_clip={gradient_clip} is out of range.")
+        self.automatic_optimization = False
+        self.network = network
+        self.initial_input = initial_input or UniformNoise()
+        self.optimizer_factory = optimizer
+        self.scheduler_factory = lr_scheduler
+        self.outer_steps = outer_steps
+        self.inner_steps = inner_steps
+        self.reduction: Reduction = check_option("reduction", reduction, get_args(Reduction))  # type: ignore[assignment]
+        self.input_noise = input_noise
+        self.gradient_clip = gradient_clip
+        self.reinitialise = reinitialise
+        self.seed = seed
+        self._observers: list[IterateHook] = []
+
+    # The seams -------------------------------------------------------------------------------------------------
+
+    def objective(self, estimate: Tensor, measurement: Measurement) -> dict[str, Tensor]:
+        """Name the terms that are minimised.
+
+        Args:
+            estimate: Network output, ``[B, C, H, W]``, in the measurement's precision.
+            measurement: What is fitted. ``measurement.target`` must not be read.
+
+        Returns:
+            Terms of shape ``[B]``; their sum is minimised.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must say what it minimises: override objective().")
+
+    def network_input(self) -> Tensor:
+        """What the network is given at this step: the stored input, plus noise where the method has it.
+
+        Returns:
+            ``[B, C_in, H, W]``.
+        """
+        if self.input_noise == 0:
+            return self.stored_input
+        noise = self.generators.normal(self.stored_input.shape[1:], self.stored_input.dtype)
+        return self.stored_input + self.input_noise * noise
+
+    def set_network_input(self, z: Tensor) -> None:
+        """Replace the stored input: the only way to change it.
+
+        Args:
+            z: ``[B, C_in, H, W]``, detached and copied.
+
+        Raises:
+            ConfigurationError: If the shape differs; an output with other channels cannot become the input.
+        """
+        if z.shape != self.stored_input.shape:
+            raise ConfigurationError(
+                f"The new network input {list(z.shape)} must have the shape of the old one "
+                f"{list(self.stored_input.shape)}: give the network as many input as output channels."
+            )
+        with torch.no_grad():
+            self.stored_input.copy_(z)
+
+    def trained_parameters(self) -> list[Any]:
+        """Parameters, or parameter groups, that the optimiser gets."""
+        return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+
+    # The loop --------------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Take the measurement from the DataModule; draw weights and input from the seed; check what can be checked."""
+        self.measurement = self._take_measurement()
+        if stage != "fit":
+            return
+        seeds = self.member_seeds()
+        if self.reinitialise:
+            reinitialise(self.network, seeds[0])
+        self.stored_input = self.initial_input(self.measurement, MemberGenerators(seeds)).detach()
+        self._observers = [hook for hook in self.trainer.callbacks if isinstance(hook, IterateHook)]  # type: ignore[attr-defined]
+        self._check_shapes()
+
+    def on_fit_start(self) -> None:
+        """Bring the measurement to the device and precision of the fit."""
+        dtype = torch.float64 if self.stored_input.dtype == torch.float64 else torch.float32
+        self.measurement = self.measurement.to(self.device, dtype)
+        self.generators = MemberGenerators([seed + NOISE_STREAM for seed in self.member_seeds()], self.device)
+        self.restore_generators()
+        self.network.train()
+
+    def configure_optimizers(self) -> Any:
+        """Build the optimiser and, if asked for, its scheduler."""
+        optimizer = self.optimizer_factory(self.trained_parameters())
+        if self.scheduler_factory is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self.scheduler_factory(optimizer)}
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """Make one outer step; the batch carries nothing but its index."""
+        if self.outer_step >= self.outer_steps:
+            self.stop("outer_steps")
+            return
+        for _ in range(self.inner_steps):
+            self._inner_step()
+        self.outer_step += 1
+        self.record = {"loss": self.loss, **self.terms}
+        self.log_dict({name: value.mean() for name, value in self.record.items()})
+        self.log("step", float(self.iteration))
+        if not self.keep_if_finite():
+            self.stop("nan")
+        elif self.outer_step >= self.outer_steps:
+            self.stop("outer_steps")
+
+    def _inner_step(self) -> None:
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        optimizer.step(self._closure)
+        self.iteration += 1
+        self._advance_scheduler()
+        for observer in self._observers:
+            observer.on_iterate(self.trainer, self, self.last_output)
+
+    def _closure(self) -> Tensor:
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        optimizer.zero_grad(set_to_none=True)
+        output = self.network(self.network_input())
+        with torch.autocast(self.device.type, enabled=False):
+            estimate = output.to(self.measurement.initial.dtype)
+            terms = self.objective(estimate, self.measurement)
+            loss = torch.stack(list(terms.values())).sum(0)
+        loss.sum().backward()
+        if self.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+        self.last_output, self.loss = estimate.detach(), loss.detach()
+        self.terms = {name: term.detach() for name, term in terms.items()}
+        return self.loss.sum()
+
+    def _advance_scheduler(self) -> None:
+        scheduler: Any = self.lr_schedulers()
+        if scheduler is None:
+            return
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step()
+        elif self.iteration % self.inner_steps == 0:
+            scheduler.step(self.loss.sum())
+
+    # Checks and helpers ----------------------------------------------------------------------------------------
+
+    def member_seeds(self) -> list[int]:
+        """Seed of each member."""
+        seed = self.seed if self.seed is not None else int(os.environ.get("PL_GLOBAL_SEED", "0"))
+        return [seed] * self.measurement.batch_size
+
+    @property
+    def name(self) -> str:
+        """Name of the method in run folders and tables."""
+        return self.method_name or type(self).__name__.lower()
+
+    def _take_measurement(self) -> Measurement:
+        measurement = getattr(self.trainer.datamodule, "measurement", None)  # type: ignore[attr-defined]
+        if not isinstance(measurement, Measurement):
+            raise ConfigurationError(
+                f"{type(self).__name__} takes its measurement from a MeasurementDataModule; "
+                "call trainer.fit(method, datamodule=...) with one."
+            )
+        members = getattr(self.network, "members", 1)
+        if members != measurement.batch_size:
+            raise ConfigurationError(
+                f"{measurement.batch_size} measurements at once need a stacked network with as many members, not "
+                f"{members}: a shared network, or shared batch statistics, would mix them. Set data.batch to 1."
+            )
+        return measurement
+
+    def _check_shapes(self) -> None:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            try:
+                shape = self.network(self.stored_input.to(next(self.network.parameters()).dtype)).shape
+            except RuntimeError as error:
+                raise ConfigurationError(
+                    f"The network does not take the input {list(self.stored_input.shape)}: {error} "
+                    "Set its in_channels to the channels of initial_input."
+                ) from error
+        if shape != self.measurement.initial.shape:
+            raise ConfigurationError(
+                f"The network gives {list(shape)}, but the image is {list(self.measurement.initial.shape)}: "
+                "set its out_channels."
+            )

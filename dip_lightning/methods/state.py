@@ -1,0 +1,153 @@
+"""What a fit knows beside its weights: counters, iterates, the estimate, and how they survive a checkpoint."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from dip_lightning.functional.random import MemberGenerators
+
+
+class FitState(pl.LightningModule):
+    """Counters and iterates of a fit, saved in its checkpoints.
+
+    Attributes:
+        iteration: Optimiser steps made.
+        outer_step: Outer steps made; the loop stops on this counter, also after a resume.
+        last_output: Network output of the last step, ``[B, C, H, W]``, taken in train mode.
+        reports: Images that callbacks offer: ``average``, ``selected``, ``uncertainty``, each ``[B, C, H, W]``.
+        record: Values of the current outer step, each ``[B]``: losses, and what callbacks add.
+        stopped_by: Why the fit ended; empty while it runs.
+        stored_input: The network input, a buffer.
+    """
+
+    stored_input: Tensor
+    generators: MemberGenerators
+    last_output: Tensor
+    loss: Tensor
+    terms: dict[str, Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("stored_input", torch.empty(0))
+        self.iteration = 0
+        self.outer_step = 0
+        self.stopped_by = ""
+        self.reports: dict[str, Tensor] = {}
+        self.record: dict[str, Tensor] = {}
+        self._last_finite: dict[str, Tensor] = {}
+        self._seconds_before = 0.0
+        self._started: float | None = None
+        self._restored: dict[str, Any] = {}
+
+    @property
+    def current_estimate(self) -> Tensor:
+        """The image that would be reported if the fit ended now and no stopping rule had chosen: ``[B, C, H, W]``."""
+        return self.reports.get("average", self.last_output)
+
+    @property
+    def estimate(self) -> Tensor:
+        """The image that is reported: the iterate chosen by a stopping rule, else the average, else the last output."""
+        return self.reports.get("selected", self.current_estimate)
+
+    @property
+    def seconds(self) -> float:
+        """Time spent fitting, in seconds, over all resumes."""
+        running = 0.0 if self._started is None else time.perf_counter() - self._started
+        return self._seconds_before + running
+
+    def report(self, name: str, image: Tensor) -> None:
+        """Offer an image to the run folder, and as the estimate where it is one.
+
+        Args:
+            name: ``average``, ``selected`` or ``uncertainty``.
+            image: ``[B, C, H, W]``.
+        """
+        self.reports[name] = image.detach()
+
+    def record_value(self, name: str, value: Tensor) -> None:
+        """Add a value to the current outer step's row and to the loggers.
+
+        Args:
+            name: Column of ``metrics.csv``.
+            value: One value for each member, ``[B]``.
+        """
+        self.record[name] = value
+        self.log(name, value.float().mean())
+
+    def stop(self, reason: str) -> None:
+        """End the fit after the current outer step.
+
+        Args:
+            reason: What goes into ``summary.json`` as ``stopped_by``; the first reason given counts.
+        """
+        self.stopped_by = self.stopped_by or reason
+        self.trainer.should_stop = True
+
+    def keep_if_finite(self) -> bool:
+        """Remember the images of this outer step, or bring back the last finite ones.
+
+        Returns:
+            Whether the loss and the output were finite.
+        """
+        finite = bool(torch.isfinite(self.loss).all() & torch.isfinite(self.last_output).all())
+        if finite:
+            self._last_finite = {"output": self.last_output.clone(), "estimate": self.current_estimate.clone()}
+        elif self._last_finite:
+            self.last_output = self._last_finite["output"]
+            if "average" in self.reports:
+                self.reports["average"] = self._last_finite["estimate"]
+        return finite
+
+    # Checkpoints -----------------------------------------------------------------------------------------------
+
+    def on_train_start(self) -> None:
+        """Start the clock; continue the random numbers of an interrupted fit."""
+        self._started = time.perf_counter()
+        random = self._restored.get("random")
+        if random is not None:
+            torch.set_rng_state(random["cpu"].cpu())
+            if torch.cuda.is_available() and random["cuda"]:
+                torch.cuda.set_rng_state_all([state.cpu() for state in random["cuda"]])
+
+    def on_train_end(self) -> None:
+        """Stop the clock."""
+        self._seconds_before, self._started = self.seconds, None
+
+    def restore_generators(self) -> None:
+        """Give the fit's own generators the state that they had when the checkpoint was written."""
+        if self._restored:
+            self.generators.load_state_dict(self._restored["generators"])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add counters, iterates and random states."""
+        checkpoint["dip_lightning"] = {
+            "iteration": self.iteration,
+            "outer_step": self.outer_step,
+            "stopped_by": self.stopped_by,
+            "seconds": self.seconds,
+            "last_output": self.last_output,
+            "reports": dict(self.reports),
+            "last_finite": dict(self._last_finite),
+            "generators": self.generators.state_dict(),
+            "random": {
+                "cpu": torch.get_rng_state(),
+                "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            },
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Bring counters, iterates and random states back."""
+        state = checkpoint["dip_lightning"]
+        self._restored = state
+        self.iteration, self.outer_step = state["iteration"], state["outer_step"]
+        self.stopped_by = state["stopped_by"]
+        self._seconds_before = state["seconds"]
+        self.last_output = state["last_output"]
+        self.reports = dict(state["reports"])
+        self._last_finite = dict(state["last_finite"])
+        self.stored_input = torch.empty_like(checkpoint["state_dict"]["stored_input"])
