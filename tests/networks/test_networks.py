@@ -1,0 +1,110 @@
+"""Every network of the suite, by registration: shapes, seeds, sizes, gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dip_lightning.errors import ConfigurationError
+from dip_lightning.networks import MediumUNet, ShallowUNet, SkipNet, SmallUNet, UNet, reinitialise
+from dip_lightning.networks.skip import parameter_count
+
+#: A network in this list gets all tests below.
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "medium": MediumUNet,
+    "shallow": ShallowUNet,
+    "small": SmallUNet,
+    "unet_group": lambda *channels: UNet(*channels, channels=(8, 16, 16), norm="group", downsampling="stride"),
+    "skip": lambda *channels: SkipNet(*channels, channels=(8, 8, 8)),
+    "skip_inpainting": lambda *channels: SkipNet(
+        *channels, channels=(8, 8, 16), skip_channels=(0, 4, 0), upsampling="nearest", downsampling="avg", filter_down=5
+    ),
+}
+
+
+@pytest.fixture(params=NETWORKS, name="build")
+def _build(request: pytest.FixtureRequest) -> Callable[..., nn.Module]:
+    return NETWORKS[request.param]
+
+
+@pytest.mark.parametrize(("in_channels", "out_channels"), [(1, 1), (2, 2), (5, 3)])
+def test_channels_and_any_size(build: Callable[..., nn.Module], in_channels: int, out_channels: int) -> None:
+    network = build(in_channels, out_channels)
+    for height, width in [(32, 32), (33, 47), (18, 21)]:
+        assert network(torch.randn(1, in_channels, height, width)).shape == (1, out_channels, height, width)
+
+
+def test_the_seed_alone_decides_the_weights(build: Callable[..., nn.Module]) -> None:
+    first, second = build(1, 1), build(1, 1)
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    reinitialise(first, 7)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(5)
+    reinitialise(second, 7)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    reinitialise(second, 8)
+    assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_weights_are_drawn_again_in_place(build: Callable[..., nn.Module]) -> None:
+    network = build(1, 1)
+    places = [parameter.data_ptr() for parameter in network.parameters()]
+    reinitialise(network, 1)
+    assert places == [parameter.data_ptr() for parameter in network.parameters()]
+
+
+def test_every_parameter_has_a_gradient(build: Callable[..., nn.Module]) -> None:
+    """No dead layer, and no bias before a norm layer, whose gradient would be zero."""
+    network = build(2, 1).double()
+    network(torch.randn(1, 2, 32, 32, dtype=torch.float64)).square().sum().backward()
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 1e-12, name
+
+
+def test_no_state_but_parameters(build: Callable[..., nn.Module]) -> None:
+    """Running statistics would make an eval-mode forward a different image."""
+    assert not list(build(1, 1).buffers())
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [(MediumUNet(2, 2), 4.28e6), (ShallowUNet(3, 3), 1.04e6), (SkipNet(32, 3), 2.217e6)],
+)
+def test_parameter_counts_are_the_published_ones(network: nn.Module, expected: float) -> None:
+    assert parameter_count(network) == pytest.approx(expected, rel=4e-3)
+
+
+def test_normal_initialisation() -> None:
+    network = UNet(channels=(64, 64, 64), init="normal", init_std=0.02)
+    weights = torch.cat([m.weight.flatten() for m in network.modules() if isinstance(m, nn.Conv2d)])
+    assert weights.std().item() == pytest.approx(0.02, rel=0.02)
+    scales = torch.cat([m.weight for m in network.modules() if isinstance(m, nn.BatchNorm2d)])
+    assert scales.mean().item() == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ({"norm": "bach"}, "batch"),
+        ({"output_activation": "sigmiod"}, "sigmoid"),
+        ({"channels": (8,)}, "two scales"),
+        ({"downsampling": "maxpol"}, "maxpool"),
+        ({"init": "norml"}, "normal"),
+    ],
+)
+def test_unknown_options_name_the_near_match(arguments: dict[str, Any], hint: str) -> None:
+    with pytest.raises(ConfigurationError, match=hint):
+        UNet(**arguments)
+
+
+def test_skip_channels_must_match_scales() -> None:
+    with pytest.raises(ConfigurationError, match="3 values for 2 scales"):
+        SkipNet(channels=(8, 8), skip_channels=(1, 2, 3))
