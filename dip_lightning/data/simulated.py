@@ -1,0 +1,84 @@
+"""The common part of DataModules that hold images: the acquisition measures them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dip_lightning.data.base import MeasurementDataModule
+from dip_lightning.errors import ConfigurationError, MeasurementError
+from dip_lightning.measurement import Measurement
+from dip_lightning.physics.acquisition import Acquisition
+
+
+class SimulatedMeasurements(MeasurementDataModule):
+    """Measurements simulated from images; a subclass says which.
+
+    The noise of the measurement at ``index`` has the seed ``noise_seed + index``, so that it is the same whether it
+    is reconstructed alone or in a batch.
+
+    Args:
+        acquisition: Measures the images: forward operator, noise, first estimate.
+        noise_seed: Seed of the measurement noise.
+        index: Which measurement of the set.
+        batch: How many, from ``index`` on, are reconstructed together.
+
+    Raises:
+        ConfigurationError: If the acquisition is none or a number is out of range.
+    """
+
+    #: What an image value of 1 means.
+    units: str = "1"
+
+    def __init__(self, acquisition: Acquisition, noise_seed: int = 0, index: int = 0, batch: int = 1) -> None:
+        super().__init__(index=index, batch=batch)
+        if not isinstance(acquisition, Acquisition):
+            raise ConfigurationError(f"data.acquisition must be an Acquisition, not {type(acquisition).__name__}.")
+        if noise_seed < 0:
+            raise ConfigurationError(f"data.noise_seed={noise_seed} must not be negative.")
+        self.acquisition = acquisition
+        self.noise_seed = noise_seed
+
+    @abstractmethod
+    def image(self, index: int) -> tuple[Tensor, str]:
+        """Make or read one image.
+
+        Args:
+            index: Which one.
+
+        Returns:
+            ``[C, H, W]`` in [0, 1], and a folder-safe name that no other index has.
+        """
+
+    def source(self) -> dict[str, Any]:
+        """What the record keeps about where the images are from."""
+        return {}
+
+    def load(self, indices: Sequence[int]) -> Measurement:
+        """Measure the images; see the base class."""
+        images, ids = zip(*(self.image(index) for index in indices), strict=True)
+        shapes = {name: list(image.shape) for name, image in zip(ids, images, strict=True)}
+        if len({tuple(shape) for shape in shapes.values()}) > 1:
+            raise MeasurementError(
+                f"Images that are reconstructed together must have one shape, not {shapes}; "
+                "set data.size, or data.batch to 1."
+            )
+        seeds = [self.noise_seed + index for index in indices]
+        known = dict(self.acquisition.describe())
+        metadata = {**known.pop("metadata", {}), **self.source(), "noise_seeds": seeds}
+        fields = {"units": self.units, **known, "metadata": metadata}
+        return self.acquisition.simulate(torch.stack(images), ids, seeds, **fields)
+
+
+def realisation_name(name: str, index: int) -> str:
+    """Name a noise realisation of a single image: the first has the image's own name.
+
+    Args:
+        name: Name of the image.
+        index: Which realisation.
+    """
+    return name if index == 0 else f"{name}_{index:04d}"

@@ -1,0 +1,1 @@
+"""Small files in the exact schema of real data sets, written on the spot."""
