@@ -13,13 +13,13 @@ from torch import Tensor
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
-    from dip_lightning.methods.base import DeepImagePriorBase
+    from dip_lightning.methods.base import BaseDIP
 
 
 class IterateHook:
     """Mixed into a callback that is shown the network's output at every optimiser step."""
 
-    def on_iterate(self, trainer: pl.Trainer, pl_module: DeepImagePriorBase, output: Tensor) -> None:
+    def on_iterate(self, trainer: pl.Trainer, pl_module: BaseDIP, output: Tensor) -> None:
         """See one iterate, inside the inner loop: no host synchronisation, no logging.
 
         Args:

@@ -1,0 +1,124 @@
+"""Scores of an image against the target: for the record, never for the fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from dip_lightning.errors import MeasurementError
+
+if TYPE_CHECKING:
+    from dip_lightning.measurement import Measurement
+
+_SSIM_RADIUS = 5  # of the usual 11 x 11 window
+_SSIM_SIGMA = 1.5
+
+
+class Scorer:
+    r"""Scores images against a measurement's target, each member by itself.
+
+    Images are compared as they are shown: two-channel complex ones (``measurement.magnitude``) by their magnitude;
+    image and target clipped to ``measurement.value_range`` where there is one. The data range is the length of that
+    range, otherwise the largest value of each member's target.
+
+    Args:
+        measurement: Gives target, value range and whether images are complex.
+
+    Raises:
+        MeasurementError: If there is no target.
+    """
+
+    def __init__(self, measurement: Measurement) -> None:
+        if measurement.target is None:
+            raise MeasurementError(f"{', '.join(measurement.ids)}: without a target there is nothing to score against.")
+        self.magnitude = measurement.magnitude
+        self.value_range = measurement.value_range
+        self.target = self._shown(measurement.target)
+        if self.value_range is None:
+            self.data_range = self.target.amax((1, 2, 3))
+        else:
+            length = self.value_range[1] - self.value_range[0]
+            self.data_range = torch.full_like(self.target[:, 0, 0, 0], length)
+
+    def psnr(self, image: Tensor) -> Tensor:
+        r"""Peak signal-to-noise ratio in dB, :math:`10 \log_{10} (L^2 / \mathrm{MSE})` with data range :math:`L`.
+
+        What ``torchmetrics.functional.image.peak_signal_noise_ratio`` gives for each member, without its transfers
+        from the host: a fit calls this at every outer step.
+
+        Args:
+            image: ``[B, C, H, W]``, on the target's device.
+
+        Returns:
+            ``[B]``; infinite for the target itself.
+        """
+        error = (self._shown(image) - self.target).square_().mean((1, 2, 3))
+        return 10 * torch.log10(self.data_range.square() / error)
+
+    def ssim(self, image: Tensor) -> Tensor:
+        r"""Structural similarity with an 11 x 11 Gaussian window of standard deviation 1.5.
+
+        Source: Wang et al., IEEE TIP 13(4), 2004. The mean is taken over the pixels whose window lies in the image,
+        as in scikit-image; which ones torchmetrics averages over depends on its version. Images smaller than the
+        window get a smaller one.
+
+        Args:
+            image: ``[B, C, H, W]``, on the target's device.
+
+        Returns:
+            ``[B]``; NaN where the image is smaller than 3 x 3.
+        """
+        from torchmetrics.functional.image import structural_similarity_index_measure
+
+        radius = min(_SSIM_RADIUS, (min(image.shape[-2:]) - 1) // 2)
+        if radius < 1:
+            return torch.full_like(self.data_range, torch.nan)
+        shown, values = self._shown(image), []
+        for member, data_range in enumerate(self.data_range.tolist()):
+            _, local = structural_similarity_index_measure(
+                shown[member : member + 1],
+                self.target[member : member + 1],
+                sigma=_SSIM_SIGMA * radius / _SSIM_RADIUS,
+                data_range=data_range,
+                return_full_image=True,
+            )
+            values.append(local[..., radius:-radius, radius:-radius].mean())
+        return torch.stack(values).to(self.data_range.dtype)
+
+    def nmse(self, image: Tensor) -> Tensor:
+        r"""Normalised squared error :math:`\|x - x^*\|^2 / \|x^*\|^2`.
+
+        Args:
+            image: ``[B, C, H, W]``, on the target's device.
+
+        Returns:
+            ``[B]``.
+        """
+        error = (self._shown(image) - self.target).square_().sum((1, 2, 3))
+        return error / self.target.square().sum((1, 2, 3))
+
+    def _shown(self, image: Tensor) -> Tensor:
+        image = image.detach()
+        if self.magnitude:
+            image = torch.linalg.vector_norm(image, dim=1, keepdim=True)
+        return image if self.value_range is None else image.clamp(*self.value_range)
+
+
+def score(measurement: Measurement, estimate: Tensor) -> dict[str, Tensor]:
+    """Score an image against the measurement's target; see :class:`Scorer`.
+
+    Args:
+        measurement: Must have a target.
+        estimate: ``[B, C, H, W]``.
+
+    Returns:
+        ``psnr`` (dB), ``ssim`` and ``nmse``, each ``[B]``.
+
+    Raises:
+        MeasurementError: If there is no target.
+    """
+    scorer = Scorer(measurement)
+    estimate = estimate.to(scorer.target)
+    return {"psnr": scorer.psnr(estimate), "ssim": scorer.ssim(estimate), "nmse": scorer.nmse(estimate)}
