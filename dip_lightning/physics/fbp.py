@@ -36,7 +36,8 @@ def filtered_back_projection(
         sinogram: Line integrals, ``[B, 1, views, detectors]``, dimensionless.
         geometry: How they were measured.
         filter: Window on the ramp.
-        frequency_scaling: Cut-off as a fraction of the Nyquist frequency, in (0, 1].
+        frequency_scaling: Cut-off as a fraction of the Nyquist frequency of the coarser of detector and pixel grid,
+            in (0, 1].
 
     Returns:
         ``[B, 1, H, W]`` in 1/mm. Differentiable.
@@ -44,44 +45,46 @@ def filtered_back_projection(
     Raises:
         ConfigurationError: If the filter is unknown or the frequency scaling out of range.
     """
+    if not 0 < frequency_scaling <= 1:
+        raise ConfigurationError(f"frequency_scaling={frequency_scaling} must be in (0, 1].")
     fan = geometry.magnification if isinstance(geometry, FanGeometry) else 1.0
     weights = ray_weights(geometry) * np.cos(geometry.fan_angles())
     data = sinogram[:, 0] * torch.as_tensor(weights).to(sinogram)
     spacing = geometry.detector_spacing / fan
-    filtered = filter_views(data, filter, frequency_scaling) / spacing
+    # Finer detail than the pixel grid can hold would come back as noise.
+    cutoff = frequency_scaling * min(1.0, spacing / geometry.pixel_size)
+    filtered = filter_views(data, filter, cutoff) / spacing
     return _back_project(filtered, geometry)[:, None]
 
 
-def filter_views(views: Tensor, filter: FBPFilter = "ram-lak", frequency_scaling: float = 1.0) -> Tensor:
+def filter_views(views: Tensor, filter: FBPFilter = "ram-lak", cutoff: float = 1.0) -> Tensor:
     r"""Convolve with the ramp :math:`h_0 = 1/4`, :math:`h_n = -1/(\pi n)^2` for odd ``n``, 0 for even (unit spacing).
 
     Args:
         views: ``[..., detectors]``.
         filter: Window on the ramp.
-        frequency_scaling: Cut-off as a fraction of the Nyquist frequency, in (0, 1].
+        cutoff: Frequency at which the window ends, as a fraction of the Nyquist frequency, in (0, 1].
 
     Returns:
         The filtered views, of the same shape.
 
     Raises:
-        ConfigurationError: If the filter is unknown or the frequency scaling out of range.
+        ConfigurationError: If the filter is unknown.
     """
     check_option("filter", filter, get_args(FBPFilter))
-    if not 0 < frequency_scaling <= 1:
-        raise ConfigurationError(f"frequency_scaling={frequency_scaling} must be in (0, 1].")
     detectors = views.shape[-1]
     length = 2 ** math.ceil(math.log2(max(2 * detectors, 4)))
     n = torch.arange(length, dtype=torch.float64)
     n = torch.minimum(n, length - n)
     ramp = torch.where(n % 2 == 1, -1 / (math.pi * n.clamp(min=1)) ** 2, torch.zeros_like(n))
     ramp[0] = 0.25
-    response = torch.fft.rfft(ramp).real * _window(filter, length, frequency_scaling)
+    response = torch.fft.rfft(ramp).real * _window(filter, length, cutoff)
     spectrum = torch.fft.rfft(pad(views, (0, length - detectors))) * response.to(views)
     return torch.fft.irfft(spectrum, n=length)[..., :detectors]
 
 
-def _window(filter: FBPFilter, length: int, frequency_scaling: float) -> Tensor:
-    relative = torch.linspace(0, 1, length // 2 + 1, dtype=torch.float64) / frequency_scaling
+def _window(filter: FBPFilter, length: int, cutoff: float) -> Tensor:
+    relative = torch.linspace(0, 1, length // 2 + 1, dtype=torch.float64) / cutoff
     windows = {
         "ram-lak": torch.ones_like(relative),
         "shepp-logan": torch.sinc(relative / 2),
