@@ -7,11 +7,15 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 BIN := $(VENV)/bin
 
+# An environment of its own, with every dependency at its floor.
+VENV_FLOORS ?= $(VENV)-floors
+INSTALLED_FLOORS := $(VENV_FLOORS)/.installed-dev
+
 DEMO_RUNS ?= runs/demo
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install install-dev test test-all check format lock clean
+.PHONY: help demo install install-dev test test-all test-floors check format lock clean
 
 help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -27,6 +31,9 @@ test: $(INSTALLED_DEV)  ## Run the tests, less the slow ones.
 
 test-all: $(INSTALLED_DEV)  ## Run all tests.
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-floors: $(INSTALLED_FLOORS)  ## Run the tests with every dependency at the floor that pyproject.toml states.
+	$(VENV_FLOORS)/bin/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
 check: $(INSTALLED_DEV)  ## Lint, format check and type check.
 	$(BIN)/ruff check .
@@ -45,19 +52,24 @@ lock:  ## Write requirements.lock anew, from a fresh environment (Linux; PYTHON 
 	.ci/lock "$(PYTHON)"
 
 clean:  ## Delete the environment, caches and build results; runs are kept.
-	rm -rf "$(VENV)" build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf "$(VENV)" "$(VENV_FLOORS)" build dist .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
-$(BIN)/python:
+$(VENV)/bin/python $(VENV_FLOORS)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || \
 		{ echo "$(PYTHON) is not Python 3.10 to 3.12; name one that is, e.g. make PYTHON=python3.12" >&2; exit 2; }
-	$(PYTHON) -m venv "$(VENV)"
+	$(PYTHON) -m venv "$(@D:/bin=)" || { rm -rf "$(@D:/bin=)"; exit 1; }
 
 # torch and torchvision are one pair: both are new in this environment, so pip takes a matching pair.
-$(INSTALLED): pyproject.toml | $(BIN)/python
+$(INSTALLED): pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch "$@"
 
-$(INSTALLED_DEV): pyproject.toml | $(BIN)/python
+$(INSTALLED_DEV): pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	@touch "$(INSTALLED)" "$@"
+
+$(INSTALLED_FLOORS): pyproject.toml | $(VENV_FLOORS)/bin/python
+	.ci/floors > "$(VENV_FLOORS)/constraints.txt"
+	$(VENV_FLOORS)/bin/python -m pip install --quiet --editable ".[dev]" --constraint "$(VENV_FLOORS)/constraints.txt"
+	@touch "$@"
