@@ -21,7 +21,7 @@ help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
 
 demo: $(INSTALLED)  ## Reconstruct an embedded phantom from 30 views with aSeqDIP, and say where the result is.
-	$(BIN)/dip-lightning fit --config configs/demo.yaml --trainer.default_root_dir $(DEMO_RUNS) --overwrite true
+	$(BIN)/dip-lightning fit --config configs/demo.yaml --trainer.default_root_dir $(DEMO_RUNS) --record.overwrite true
 	@echo
 	@echo "Results of the demo:"
 	@find $(DEMO_RUNS) -name preview.png -o -name summary.json | sort | sed 's/^/  /'
