@@ -1,12 +1,14 @@
 """DataModules: each hands measurements to a method."""
 
 from dip_lightning.data.base import InMemory, MeasurementDataModule
+from dip_lightning.data.htc2022 import HTC2022
 from dip_lightning.data.image_file import ImageFile
 from dip_lightning.data.phantoms import Phantom
 from dip_lightning.data.sample_image import SampleImage
 from dip_lightning.data.simulated import SimulatedMeasurements
 
 __all__ = [
+    "HTC2022",
     "ImageFile",
     "InMemory",
     "MeasurementDataModule",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.measurement import Measurement
+from dip_lightning.physics.acquisition import Acquisition
 
 
 class MeasurementDataModule(pl.LightningDataModule, ABC):
@@ -63,6 +65,21 @@ class MeasurementDataModule(pl.LightningDataModule, ABC):
     def predict_dataloader(self) -> DataLoader[int]:
         """One batch: the stored reconstruction is written, nothing is fitted."""
         return self.test_dataloader()
+
+
+def with_metadata(acquisition: Acquisition, metadata: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """Join what an acquisition and a DataModule say about a measurement.
+
+    Args:
+        acquisition: Its fields go before the DataModule's.
+        metadata: For the record; added to the acquisition's.
+        **fields: Further fields of the measurement, used where the acquisition says nothing.
+
+    Returns:
+        Fields for :meth:`Acquisition.simulate` and :meth:`Acquisition.accept`.
+    """
+    known = acquisition.describe()
+    return {**fields, **known, "metadata": {**known.get("metadata", {}), **metadata}}
 
 
 class InMemory(MeasurementDataModule):

@@ -67,9 +67,7 @@ class SampleImage(SimulatedMeasurements):
     def image(self, index: int) -> tuple[Tensor, str]:
         """Read, crop and resize the photograph; see the base class."""
         pixels = torch.from_numpy(np.atleast_3d(_read(self.photograph)).astype(np.float32) / 255).permute(2, 0, 1)
-        image = self.framing(
-            to_gray(pixels, self.photograph) if self.gray else pixels, self.photograph
-        ).contiguous()
+        image = self.framing(to_gray(pixels, self.photograph) if self.gray else pixels, self.photograph).contiguous()
         name = f"{self.photograph}_gray" if self.gray and pixels.shape[0] > 1 else self.photograph
         return image, realisation_name(f"{name}_{'x'.join(str(n) for n in image.shape[1:])}", index)
 

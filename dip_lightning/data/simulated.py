@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dip_lightning.data.base import MeasurementDataModule
+from dip_lightning.data.base import MeasurementDataModule, with_metadata
 from dip_lightning.errors import ConfigurationError, MeasurementError
 from dip_lightning.measurement import Measurement
 from dip_lightning.physics.acquisition import Acquisition
@@ -68,9 +68,7 @@ class SimulatedMeasurements(MeasurementDataModule):
                 "set data.size, or data.batch to 1."
             )
         seeds = [self.noise_seed + index for index in indices]
-        known = dict(self.acquisition.describe())
-        metadata = {**known.pop("metadata", {}), **self.source(), "noise_seeds": seeds}
-        fields = {"units": self.units, **known, "metadata": metadata}
+        fields = with_metadata(self.acquisition, {**self.source(), "noise_seeds": seeds}, units=self.units)
         return self.acquisition.simulate(torch.stack(images), ids, seeds, **fields)
 
 

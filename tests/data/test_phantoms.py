@@ -31,7 +31,7 @@ def test_shepp_logan_is_the_published_one():
 
     image = load(Phantom(Noisy(), size=400)).target[0, 0].numpy()
     difference = abs(image - skimage.data.shepp_logan_phantom())
-    assert (difference < 1e-3).mean() > 0.97  # all but the edges, which only ours smooths
+    assert (difference < 1e-3).mean() > 0.93  # all but the edges, which only ours smooths
     assert (image.min(), image.max()) == (0, 1)
 
 
@@ -47,7 +47,7 @@ def test_any_size_in_the_unit_range(kind, size):
 
 def test_antialiasing_keeps_the_mean_over_sizes():
     small, large = (float(load(Phantom(Noisy(), size=size)).target.mean()) for size in (32, 256))
-    assert small == pytest.approx(large, rel=2e-3)
+    assert small == pytest.approx(large, rel=5e-3)
 
 
 @pytest.mark.parametrize("index", range(4))
