@@ -50,6 +50,9 @@ def filtered_back_projection(
     fan = geometry.magnification if isinstance(geometry, FanGeometry) else 1.0
     weights = ray_weights(geometry) * np.cos(geometry.fan_angles())
     data = sinogram[:, 0] * torch.as_tensor(weights).to(sinogram)
+    # Beside a detector that is not centred, the filter's tails belong to pixels that the other side of the turn saw.
+    missing = math.ceil(2 * abs(geometry.detector_offset) / geometry.detector_spacing)
+    data = pad(data, (missing, missing))
     spacing = geometry.detector_spacing / fan
     # Finer detail than the pixel grid can hold would come back as noise.
     cutoff = frequency_scaling * min(1.0, spacing / geometry.pixel_size)
@@ -97,6 +100,7 @@ def _window(filter: FBPFilter, length: int, cutoff: float) -> Tensor:
 def _back_project(filtered: Tensor, geometry: Geometry) -> Tensor:
     """Sum the filtered views ``[B, views, detectors]`` over the rays through each pixel, interpolating linearly."""
     height, width = geometry.image_shape
+    bins = filtered.shape[-1]
     x = (torch.arange(width).to(filtered) - (width - 1) / 2) * geometry.pixel_size
     y = ((height - 1) / 2 - torch.arange(height).to(filtered))[:, None] * geometry.pixel_size
     padded = pad(filtered, (1, 1))  # a zero at either end: pixels that the detector did not see get nothing
@@ -109,8 +113,8 @@ def _back_project(filtered: Tensor, geometry: Geometry) -> Tensor:
             position = position * geometry.source_detector / distance.view(height, width)
             weight = (geometry.source_origin / distance) ** 2
         bin_ = (position.flatten() - geometry.detector_offset) / geometry.detector_spacing
-        bin_ = (bin_ + (geometry.detectors + 1) / 2).clamp(0, geometry.detectors + 1)
-        lower = bin_.floor().clamp(max=geometry.detectors).long()
+        bin_ = (bin_ + (bins + 1) / 2).clamp(0, bins + 1)
+        lower = bin_.floor().clamp(max=bins).long()
         values = torch.lerp(padded[:, view, lower], padded[:, view, lower + 1], bin_ - lower)
         image = image + (values if weight is None else values * weight)
     return image.view(-1, height, width)
