@@ -1,11 +1,13 @@
 """What happens around the inner loop: one concern in each file."""
 
 from dip_lightning.callbacks.averaging import OutputAveraging, UniformAveraging
+from dip_lightning.callbacks.checkpoint import ResumeCheckpoint
 from dip_lightning.callbacks.early_stopping import EarlyStoppingEMV, EarlyStoppingWMV
 from dip_lightning.callbacks.input_update import DataConsistentInputUpdate, InputUpdate
 from dip_lightning.callbacks.metrics import ReconstructionMetrics
 from dip_lightning.callbacks.pictures import Pictures
 from dip_lightning.callbacks.progress import DIPProgress
+from dip_lightning.callbacks.result_writer import ResultWriter
 from dip_lightning.callbacks.stopping import StoppingRule
 
 __all__ = [
@@ -17,6 +19,8 @@ __all__ = [
     "OutputAveraging",
     "Pictures",
     "ReconstructionMetrics",
+    "ResultWriter",
+    "ResumeCheckpoint",
     "StoppingRule",
     "UniformAveraging",
 ]

@@ -13,12 +13,15 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from dip_lightning.errors import ConfigurationError, check_option
 from dip_lightning.functional.losses import Reduction
+from dip_lightning.functional.metrics import score
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.hooks import IterateHook
 from dip_lightning.inputs import NetworkInput, UniformNoise
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.state import FitState
+from dip_lightning.networks.blocks import UntrainedNetwork
 from dip_lightning.networks.initialise import reinitialise
+from dip_lightning.penalties import Penalty
 
 #: Added to a member's seed for the noise drawn during the fit, so that it is not the noise of its first input.
 NOISE_STREAM = 1_000_003
@@ -40,6 +43,7 @@ class BaseDIP(FitState, pl.LightningModule):
         inner_steps: Optimiser steps in an outer step, N.
         reduction: How distances are reduced: ``norm``, ``mse`` or ``sum``.
         input_noise: Standard deviation of the normal noise added to the network input at every step.
+        penalties: Terms to add to the objective, each a :class:`~dip_lightning.penalties.Penalty`.
         gradient_clip: Largest norm of the gradient, or ``None``.
         reinitialise: Draw the network's weights from the seed at the start of fit. ``False`` keeps them, for a
             pretrained network.
@@ -55,7 +59,7 @@ class BaseDIP(FitState, pl.LightningModule):
 
     def __init__(
         self,
-        network: nn.Module,
+        network: UntrainedNetwork | nn.Module,
         initial_input: NetworkInput | None = None,
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
@@ -63,13 +67,14 @@ class BaseDIP(FitState, pl.LightningModule):
         inner_steps: int = 1,
         reduction: Reduction = "mse",
         input_noise: float = 0.0,
+        penalties: list[Penalty] | None = None,
         gradient_clip: float | None = None,
         reinitialise: bool = True,
         seed: int | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        for name in [name for name, value in self.hparams.items() if callable(value)]:
+        for name in [name for name, value in self.hparams.items() if _holds_objects(value)]:
             del self.hparams[name]  # outside the CLI: modules would be pickled into every checkpoint
         if outer_steps < 1 or inner_steps < 1:
             raise ConfigurationError(f"outer_steps={outer_steps} and inner_steps={inner_steps} must be at least 1.")
@@ -84,6 +89,7 @@ class BaseDIP(FitState, pl.LightningModule):
         self.inner_steps = inner_steps
         self.reduction: Reduction = check_option("reduction", reduction, get_args(Reduction))  # type: ignore[assignment]
         self.input_noise = input_noise
+        self.penalties = penalties or []
         self.gradient_clip = gradient_clip
         self.reinitialise = reinitialise
         self.seed = seed
@@ -139,10 +145,10 @@ class BaseDIP(FitState, pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Take the measurement from the DataModule; draw weights and input from the seed; check what can be checked."""
-        self.measurement = self._take_measurement()
+        self.measurement = self.take_measurement(self.trainer)
         if stage != "fit":
             return
-        seeds = self.member_seeds()
+        seeds = self.member_seeds(self.measurement)
         if self.reinitialise:
             reinitialise(self.network, seeds[0])
         self.stored_input = self.initial_input(self.measurement, MemberGenerators(seeds)).detach()
@@ -151,9 +157,11 @@ class BaseDIP(FitState, pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Bring the measurement to the device and precision of the fit."""
+        self.stored_input = self.stored_input.to(next(self.network.parameters()).dtype)
         dtype = torch.float64 if self.stored_input.dtype == torch.float64 else torch.float32
         self.measurement = self.measurement.to(self.device, dtype)
-        self.generators = MemberGenerators([seed + NOISE_STREAM for seed in self.member_seeds()], self.device)
+        seeds = [seed + NOISE_STREAM for seed in self.member_seeds(self.measurement)]
+        self.generators = MemberGenerators(seeds, self.device)
         self.restore_generators()
         self.network.train()
 
@@ -163,6 +171,12 @@ class BaseDIP(FitState, pl.LightningModule):
         if self.scheduler_factory is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": self.scheduler_factory(optimizer)}
+
+    def on_train_start(self) -> None:
+        """Start the clock; make no step if all were made before the fit was interrupted."""
+        super().on_train_start()
+        if self.outer_step >= self.outer_steps:
+            self.stop("outer_steps")
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Make one outer step; the batch carries nothing but its index."""
@@ -195,6 +209,7 @@ class BaseDIP(FitState, pl.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             estimate = output.to(self.measurement.initial.dtype)
             terms = self.objective(estimate, self.measurement)
+            terms.update({penalty.name: penalty(estimate) for penalty in self.penalties})
             loss = torch.stack(list(terms.values())).sum(0)
         loss.sum().backward()
         if self.gradient_clip is not None:
@@ -212,20 +227,34 @@ class BaseDIP(FitState, pl.LightningModule):
         elif self.iteration % self.inner_steps == 0:
             scheduler.step(self.loss.sum())
 
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Score the stored reconstruction; no network runs."""
+        for name, value in score(self.measurement, self.estimate).items():
+            self.log(name, value.mean())
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the stored reconstruction, ``[B, C, H, W]``; no network runs."""
+        return self.estimate
+
     # Checks and helpers ----------------------------------------------------------------------------------------
 
-    def member_seeds(self) -> list[int]:
-        """Seed of each member."""
+    def member_seeds(self, measurement: Measurement) -> list[int]:
+        """Seed of each member of a measurement."""
         seed = self.seed if self.seed is not None else int(os.environ.get("PL_GLOBAL_SEED", "0"))
-        return [seed] * self.measurement.batch_size
+        return [seed] * measurement.batch_size
 
     @property
     def name(self) -> str:
         """Name of the method in run folders and tables."""
         return self.method_name or type(self).__name__.lower()
 
-    def _take_measurement(self) -> Measurement:
-        measurement = getattr(self.trainer.datamodule, "measurement", None)  # type: ignore[attr-defined]
+    def take_measurement(self, trainer: pl.Trainer) -> Measurement:
+        """Get the measurement from the trainer's DataModule, which has been set up.
+
+        Raises:
+            ConfigurationError: If there is none, or more members than the network has.
+        """
+        measurement = getattr(trainer.datamodule, "measurement", None)  # type: ignore[attr-defined]
         if not isinstance(measurement, Measurement):
             raise ConfigurationError(
                 f"{type(self).__name__} takes its measurement from a MeasurementDataModule; "
@@ -253,3 +282,7 @@ class BaseDIP(FitState, pl.LightningModule):
                 f"The network gives {list(shape)}, but the image is {list(self.measurement.initial.shape)}: "
                 "set its out_channels."
             )
+
+
+def _holds_objects(value: Any) -> bool:
+    return callable(value) or (isinstance(value, list) and any(callable(item) for item in value))

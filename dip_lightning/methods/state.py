@@ -106,13 +106,17 @@ class FitState(pl.LightningModule):
     # Checkpoints -----------------------------------------------------------------------------------------------
 
     def on_train_start(self) -> None:
-        """Start the clock; continue the random numbers of an interrupted fit."""
+        """Start the clock; continue an interrupted fit where it was: images on the device, random numbers."""
         self._started = time.perf_counter()
-        random = self._restored.get("random")
-        if random is not None:
-            torch.set_rng_state(random["cpu"].cpu())
-            if torch.cuda.is_available() and random["cuda"]:
-                torch.cuda.set_rng_state_all([state.cpu() for state in random["cuda"]])
+        if not self._restored:
+            return
+        self.last_output = self.last_output.to(self.device)
+        for images in (self.reports, self._last_finite):
+            images.update({name: image.to(self.device) for name, image in images.items()})
+        random = self._restored["random"]
+        torch.set_rng_state(random["cpu"].cpu())
+        if torch.cuda.is_available() and random["cuda"]:
+            torch.cuda.set_rng_state_all([state.cpu() for state in random["cuda"]])
 
     def on_train_end(self) -> None:
         """Stop the clock."""
@@ -128,7 +132,6 @@ class FitState(pl.LightningModule):
         checkpoint["dip_lightning"] = {
             "iteration": self.iteration,
             "outer_step": self.outer_step,
-            "stopped_by": self.stopped_by,
             "seconds": self.seconds,
             "last_output": self.last_output,
             "reports": dict(self.reports),
@@ -142,12 +145,13 @@ class FitState(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Bring counters, iterates and random states back."""
+        checkpoint.pop("loops", None)  # outer_step counts; Lightning's count would end a fit that is given more steps
         state = checkpoint["dip_lightning"]
         self._restored = state
         self.iteration, self.outer_step = state["iteration"], state["outer_step"]
-        self.stopped_by = state["stopped_by"]
         self._seconds_before = state["seconds"]
         self.last_output = state["last_output"]
         self.reports = dict(state["reports"])
         self._last_finite = dict(state["last_finite"])
         self.stored_input = torch.empty_like(checkpoint["state_dict"]["stored_input"])
+        self.to(self.stored_input.dtype)  # Lightning fills the weights before it converts them to its precision

@@ -1,0 +1,115 @@
+"""Pictures of a finished run: what came in, what came out, and how far it is from the target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from dip_lightning.measurement import Measurement
+from dip_lightning.run_folder import RunFolder
+
+
+def displayed(image: np.ndarray, measurement: Measurement) -> np.ndarray:
+    """Turn an image into what is shown.
+
+    Args:
+        image: ``[C, H, W]``.
+        measurement: Says whether the image is shown by its magnitude, and its value range.
+
+    Returns:
+        ``[H, W]`` or ``[H, W, 3]``; clipped to the value range where there is one.
+    """
+    if measurement.magnitude:
+        return np.asarray(np.hypot(image[0], image[1]))
+    if measurement.value_range is not None:
+        image = np.clip(image, *measurement.value_range)
+    return np.asarray(image[0] if image.shape[0] != 3 else np.moveaxis(image, 0, -1))
+
+
+def draw_preview(
+    path: Path,
+    images: dict[str, np.ndarray],
+    measurement: Measurement,
+    summary: dict[str, Any],
+    curves: dict[str, list[tuple[float, float]]],
+) -> None:
+    """Draw ``preview.png``: initial, estimate, target and error map, with the curve below.
+
+    Args:
+        path: Where to write.
+        images: Arrays ``[C, H, W]`` by name; without a target, the last output stands in its place.
+        measurement: Says how images are shown.
+        summary: Gives the scores in the titles.
+        curves: Points ``(iteration, value)`` of ``loss`` and ``psnr``.
+    """
+    from matplotlib.figure import Figure
+
+    shown = {name: displayed(image, measurement) for name, image in images.items()}
+    reference = "target" if "target" in shown else "last"
+    low, high = measurement.value_range or (0.0, float(shown[reference].max()))
+    figure = Figure(figsize=(14, 6.4), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=[2.2, 1])
+    axes = top.subplots(1, 4)
+    for axis, name in zip(axes, ("initial", "estimate", reference), strict=False):
+        axis.imshow(shown[name], cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+        axis.set_title(_title(name, summary))
+    error = np.abs(shown["estimate"] - shown[reference])
+    error = error if error.ndim == 2 else error.mean(-1)
+    picture = axes[3].imshow(error, cmap="inferno", vmin=0, interpolation="nearest")
+    axes[3].set_title(f"|estimate - {reference}|")
+    top.colorbar(picture, ax=axes[3], shrink=0.8)
+    for axis in axes:
+        axis.set_axis_off()
+    top.suptitle(
+        f"{summary['method']} · {summary['task']} · {summary['measurement']} · {summary['iterations']} iterations, "
+        f"{summary['seconds']:.0f} s, stopped by {summary['stopped_by']}"
+    )
+    _draw_curves(bottom, curves)
+    figure.savefig(path, dpi=110, format="png")
+
+
+def _draw_curves(figure: Any, curves: dict[str, list[tuple[float, float]]]) -> None:
+    axis = figure.subplots()
+    axis.set_xlabel("iteration")
+    axis.set_ylabel("loss")
+    if curves["loss"]:
+        axis.plot(*zip(*curves["loss"], strict=True), color="0.55", lw=1)
+        if min(value for _, value in curves["loss"]) > 0:
+            axis.set_yscale("log")
+    if curves["psnr"]:
+        right = axis.twinx()
+        right.plot(*zip(*curves["psnr"], strict=True), color="C0", lw=1.5)
+        right.set_ylabel("PSNR (dB)", color="C0")
+
+
+def _title(name: str, summary: dict[str, Any]) -> str:
+    psnr, ssim = ((summary.get(key) or {}).get(name) for key in ("psnr", "ssim"))
+    if psnr is None:
+        return name
+    return f"{name}: {psnr:.2f} dB" + ("" if ssim is None else f", SSIM {ssim:.3f}")
+
+
+def write_prediction(folder: RunFolder, estimate: Tensor, measurement: Measurement) -> None:
+    """Write a stored reconstruction for use elsewhere: ``prediction.npy`` as it is, ``prediction.png`` to look at.
+
+    Args:
+        folder: The run folder.
+        estimate: ``[C, H, W]``.
+        measurement: Says how the image is shown.
+    """
+    from PIL import Image
+
+    image = estimate.float().cpu().numpy()
+    shown = displayed(image, measurement)
+    low, high = measurement.value_range or (0.0, float(shown.max()) or 1.0)
+    grey = np.round(255 * np.clip((shown - low) / (high - low), 0, 1)).astype(np.uint8)
+
+    def save_array(path: Path) -> None:
+        with path.open("wb") as file:
+            np.save(file, image)
+
+    folder.write_with("prediction.npy", save_array)
+    folder.write_with("prediction.png", lambda path: Image.fromarray(grey).save(path, format="PNG"))

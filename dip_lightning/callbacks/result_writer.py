@@ -1,0 +1,213 @@
+"""The record of a fit: the run folder of each member."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import re
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+from torch import Tensor
+
+from dip_lightning.callbacks.metric_rows import MetricRows
+from dip_lightning.callbacks.preview import draw_preview
+from dip_lightning.measurement import Measurement
+from dip_lightning.methods.base import BaseDIP
+from dip_lightning.run_folder import PREVIEW, RunFolder
+
+_LOG = logging.getLogger(__name__)
+_PACKAGES = ("dip_lightning", "torch", "pytorch-lightning", "torchmetrics", "deepinv", "numpy")
+
+
+class ResultWriter(Checkpoint):
+    """Write the run folder: ``metrics.csv``, ``reconstruction.h5``, ``preview.png`` and, last, ``summary.json``.
+
+    It is a Lightning ``Checkpoint`` so that it runs after all other callbacks, and so that Lightning adds no
+    checkpoint callback of its own. Callbacks with a ``summary(member) -> dict`` method get a part of ``summary.json``.
+
+    Args:
+        run_dir: The run's folder; by default ``<default_root_dir>/<method>_<task>/<measurement id>/seed<k>``. With
+            several measurements at once, each gets a subfolder of it named by its id.
+        overwrite: Whether a finished run in that folder may be replaced.
+        flush_seconds: How often ``metrics.csv`` is brought up to date.
+        preview: Whether ``preview.png`` is drawn.
+    """
+
+    def __init__(
+        self, run_dir: str | None = None, overwrite: bool = False, flush_seconds: float = 10.0, preview: bool = True
+    ) -> None:
+        super().__init__()
+        self.run_dir = run_dir
+        self.overwrite = overwrite
+        self.preview = preview
+        self.rows = MetricRows(flush_seconds)
+        self.run_folders: list[RunFolder] = []
+
+    @property
+    def folders(self) -> list[Path]:
+        """The run folder of each member."""
+        return [folder.path for folder in self.run_folders]
+
+    def place(self, trainer: pl.Trainer, method: BaseDIP, measurement: Measurement) -> list[RunFolder]:
+        """Say where each member's run folder is.
+
+        Args:
+            trainer: Gives ``default_root_dir``.
+            method: Gives the method's name and the seeds.
+            measurement: Gives the task and the ids.
+        """
+        if self.run_dir is not None:
+            root = Path(self.run_dir)
+            return [RunFolder(root / i if measurement.batch_size > 1 else root) for i in measurement.ids]
+        root = Path(trainer.default_root_dir) / f"{method.name}_{measurement.task}"
+        seeds = method.member_seeds(measurement)
+        return [
+            RunFolder(root / folder_name(name) / f"seed{seed}")
+            for name, seed in zip(measurement.ids, seeds, strict=True)
+        ]
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Claim the folders before anything is computed; for test and predict, read what is stored there."""
+        assert isinstance(pl_module, BaseDIP)
+        measurement = pl_module.take_measurement(trainer)
+        self.run_folders = self.place(trainer, pl_module, measurement)
+        if stage == "fit":
+            for folder in self.run_folders:
+                folder.claim(self.overwrite, resume=trainer.ckpt_path is not None)
+                if folder.checkpoint.exists() and not folder.finished and trainer.ckpt_path is None:
+                    _LOG.warning("%s holds an interrupted run; --ckpt_path last would continue it.", folder.path)
+        elif trainer.ckpt_path is None:
+            stored = [torch.from_numpy(folder.read_image()) for folder in self.run_folders]
+            pl_module.report("selected", torch.stack(stored))
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remove the files of a run that is being replaced, now that everything has been checked."""
+        for folder in self.run_folders:
+            if trainer.ckpt_path is None:
+                folder.clear()
+            else:
+                folder.reopen()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add a row to ``metrics.csv``."""
+        assert isinstance(pl_module, BaseDIP)
+        self.rows.add(pl_module.iteration, pl_module.seconds, pl_module.record)
+        self.rows.flush_if_due(self.run_folders)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write everything; ``summary.json`` last."""
+        assert isinstance(pl_module, BaseDIP)
+        self.rows.flush(self.run_folders)
+        for member, folder in enumerate(self.run_folders):
+            images = member_images(pl_module, member)
+            summary = self._summary(trainer, pl_module, member)
+            folder.write_images(images, _attributes(pl_module.measurement, member))
+            if self.preview:
+                curve = self.rows.curves(member)
+                folder.write_with(
+                    PREVIEW, lambda path, i=images, s=summary, c=curve: draw_preview(path, i, pl_module.measurement, s, c)
+                )
+            folder.write_summary(summary)
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the stored reconstruction as ``prediction.npy`` and ``prediction.png``."""
+        from dip_lightning.callbacks.preview import write_prediction
+
+        assert isinstance(pl_module, BaseDIP)
+        for member, folder in enumerate(self.run_folders):
+            write_prediction(folder, pl_module.estimate[member], pl_module.measurement)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rows so far, so that a resumed run has all of them."""
+        return {"rows": self.rows.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Bring the rows back."""
+        self.rows.load_state_dict(state_dict["rows"])
+
+    def _summary(self, trainer: pl.Trainer, method: BaseDIP, member: int) -> dict[str, Any]:
+        measurement = method.measurement
+        scores: dict[str, Any] = {"psnr": None, "ssim": None, "oracle_iteration": None}
+        others: dict[str, Any] = {}
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if hasattr(callback, "summary"):
+                part = callback.summary(member)
+                if "psnr" in part:
+                    scores.update(part)
+                else:
+                    others[type(callback).__name__] = part
+        return {
+            "method": method.name,
+            "task": measurement.task,
+            "measurement": measurement.ids[member],
+            "seed": method.member_seeds(measurement)[member],
+            "iterations": method.iteration,
+            "stopped_by": method.stopped_by,
+            "seconds": round(method.seconds, 3),
+            "seconds_per_iteration": method.seconds / max(method.iteration, 1),
+            **scores,
+            "callbacks": others,
+            "noise_level": measurement.noise_level,
+            "metadata": measurement.metadata,
+            "device": _device(method.device),
+            "versions": {"python": platform.python_version(), **_versions()},
+        }
+
+
+def run_folders(trainer: pl.Trainer) -> list[RunFolder]:
+    """Run folders of the fit, one for each member; none where no :class:`ResultWriter` is among the callbacks."""
+    writers: Sequence[Any] = [c for c in trainer.callbacks if isinstance(c, ResultWriter)]  # type: ignore[attr-defined]
+    return list(writers[0].run_folders) if writers else []
+
+
+def folder_name(name: str) -> str:
+    """Replace what a folder's name cannot hold."""
+    return re.sub(r"[^\w.+-]+", "_", name).strip("._") or "measurement"
+
+
+def member_images(method: BaseDIP, member: int) -> dict[str, Any]:
+    """Images of one member as arrays ``[C, H, W]``: estimate, last, initial, and average, uncertainty, target if any."""
+    measurement = method.measurement
+    images: dict[str, Tensor | None] = {
+        "estimate": method.estimate,
+        "last": method.last_output,
+        "initial": measurement.initial,
+        "average": method.reports.get("average"),
+        "uncertainty": method.reports.get("uncertainty"),
+        "target": measurement.target,
+    }
+    return {name: image[member].float().cpu().numpy() for name, image in images.items() if image is not None}
+
+
+def _attributes(measurement: Measurement, member: int) -> dict[str, Any]:
+    return {
+        "measurement": measurement.ids[member],
+        "task": measurement.task,
+        "units": measurement.units,
+        "value_range": measurement.value_range,
+        "magnitude": measurement.magnitude,
+    }
+
+
+def _device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({torch.get_num_threads()} threads)"
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,147 @@
+"""The command line: ``dip-lightning fit | validate | test | predict``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import ArgumentError
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+import dip_lightning.callbacks
+import dip_lightning.data
+import dip_lightning.methods
+import dip_lightning.networks
+import dip_lightning.physics  # noqa: F401  (importing a class makes its short name known)
+from dip_lightning import __version__
+from dip_lightning.callbacks.checkpoint import ResumeCheckpoint
+from dip_lightning.callbacks.metrics import ReconstructionMetrics
+from dip_lightning.callbacks.progress import DIPProgress
+from dip_lightning.callbacks.result_writer import ResultWriter
+from dip_lightning.cli_errors import one_line
+from dip_lightning.data.base import MeasurementDataModule
+from dip_lightning.errors import DIPError
+from dip_lightning.methods.base import BaseDIP
+from dip_lightning.run_folder import CONFIG
+
+TRAINER_DEFAULTS = {
+    "max_epochs": 1,
+    "logger": False,
+    "log_every_n_steps": 10,
+    "default_root_dir": "runs",
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+}
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Write the resolved configuration into the run folder, once the folder has been claimed."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Wait: Lightning's own callback would write before anything has been checked."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write ``config.yaml``; ``dip-lightning fit --config`` on it repeats the run."""
+        config = self.config.clone()
+        config.pop("config", None)
+        text = self.parser.dump(config, skip_none=False)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, ResultWriter):
+                for folder in callback.run_folders:
+                    folder.write_text(CONFIG, text)
+
+
+class DIPCLI(LightningCLI):
+    """LightningCLI whose trainer always has the run folder, metrics, progress and checkpoints of this suite."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Give the callbacks that every run has a short name of their own."""
+        parser.add_lightning_class_args(DIPProgress, "progress")
+        parser.add_lightning_class_args(ReconstructionMetrics, "metrics")
+        parser.add_lightning_class_args(ResumeCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(ResultWriter, "record")
+
+    def fit(self, model: BaseDIP, ckpt_path: str | None = None, **kwargs: Any) -> None:
+        """Fit; ``ckpt_path="last"`` means the last checkpoint in the run folder, if there is one yet."""
+        if ckpt_path == "last":
+            ckpt_path = self._last_checkpoint(model)
+        self.trainer.fit(model, ckpt_path=ckpt_path, **kwargs)
+        self._say_where()
+
+    def test(self, model: BaseDIP, **kwargs: Any) -> None:
+        """Score the stored reconstruction of the run folder."""
+        self.trainer.test(model, **kwargs)
+
+    def predict(self, model: BaseDIP, return_predictions: bool = False, **kwargs: Any) -> None:
+        """Write the stored reconstruction of the run folder as an array and a picture."""
+        self.trainer.predict(model, return_predictions=return_predictions, **kwargs)
+        self._say_where()
+
+    def _writer(self) -> ResultWriter:
+        return next(c for c in self.trainer.callbacks if isinstance(c, ResultWriter))  # type: ignore[attr-defined]
+
+    def _last_checkpoint(self, model: BaseDIP) -> str | None:
+        self.datamodule.setup("fit")
+        folder = self._writer().place(self.trainer, model, self.datamodule.measurement)[0]
+        if folder.checkpoint.exists():
+            return str(folder.checkpoint)
+        print(f"No checkpoint in {folder.path} yet: starting from the beginning.", file=sys.stderr)
+        return None
+
+    def _say_where(self) -> None:
+        for folder in self._writer().folders:
+            print(f"Results: {folder}")
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        args: Arguments; those of the process by default.
+
+    Returns:
+        The exit code: 0, or 2 with one line on the standard error where the user can mend something.
+    """
+    _quieten()
+    try:
+        DIPCLI(
+            BaseDIP,
+            MeasurementDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=SaveRunConfig,
+            seed_everything_default=0,
+            trainer_defaults=dict(TRAINER_DEFAULTS),
+            auto_configure_optimizers=False,
+            parser_kwargs={
+                "prog": "dip-lightning",
+                "version": __version__,
+                "description": "Reconstruct an image from one measurement with a deep image prior.",
+                "exit_on_error": False,
+                "allow_abbrev": False,
+            },
+            args=None if args is None else list(args),
+        )
+    except (DIPError, MisconfigurationException) as error:
+        return _refuse(str(error))
+    except ArgumentError as error:
+        return _refuse(one_line(str(error)))
+    return 0
+
+
+def _quieten() -> None:
+    """Keep what Lightning says to the warnings that a user can act on."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 with torch 2.12 and later
+    warnings.filterwarnings("ignore", message=".*`tensorboardX` has been removed.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # the loader only counts
+
+
+def _refuse(message: str) -> int:
+    print(f"dip-lightning: error: {message}", file=sys.stderr)
+    return 2
