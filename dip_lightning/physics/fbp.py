@@ -50,9 +50,11 @@ def filtered_back_projection(
     fan = geometry.magnification if isinstance(geometry, FanGeometry) else 1.0
     weights = ray_weights(geometry) * np.cos(geometry.fan_angles())
     data = sinogram[:, 0] * torch.as_tensor(weights).to(sinogram)
-    # Beside a detector that is not centred, the filter's tails belong to pixels that the other side of the turn saw.
-    missing = math.ceil(2 * abs(geometry.detector_offset) / geometry.detector_spacing)
-    data = pad(data, (missing, missing))
+    # The filter leaves tails beyond the detector's ends. Pixels that land there need them: without, corners outside
+    # the field of view are too bright, and so is the side that an offset detector sees from one direction only.
+    beyond = (geometry.reach + abs(geometry.detector_offset)) / geometry.detector_spacing - geometry.detectors / 2
+    margin = max(0, math.ceil(beyond))
+    data = pad(data, (margin, margin))
     spacing = geometry.detector_spacing / fan
     # Finer detail than the pixel grid can hold would come back as noise.
     cutoff = frequency_scaling * min(1.0, spacing / geometry.pixel_size)

@@ -80,9 +80,19 @@ class Geometry(ABC):
             A point and a direction of each ray, ``[views * detectors, 2]`` each, as (x, y) in mm.
         """
 
+    @property
+    @abstractmethod
+    def reach(self) -> float:
+        """How far from the central ray, on the detector, rays through the image's corners land, mm."""
+
     @abstractmethod
     def fan_angles(self) -> Array:
         """Angle of each bin's ray against the central ray, radians, ``[detectors]``; zero in parallel beam."""
+
+    @property
+    def _radius(self) -> float:
+        """Distance of the image's corners from its centre, mm."""
+        return 0.5 * self.pixel_size * math.hypot(*self.image_shape)
 
     def _frames(self) -> tuple[Array, Array]:
         """Unit vectors along the detector and along the central ray, ``[views, 1, 2]`` each."""
@@ -101,6 +111,11 @@ class ParallelGeometry(Geometry):
         points = along_detector * self.bins[None, :, None]
         directions = np.broadcast_to(along_beam, points.shape)
         return points.reshape(-1, 2), directions.reshape(-1, 2)
+
+    @property
+    def reach(self) -> float:
+        """See the base class."""
+        return self._radius
 
     def fan_angles(self) -> Array:
         """Zero: see the base class."""
@@ -131,11 +146,10 @@ class FanGeometry(Geometry):
         super().__post_init__()
         check_positive("source_origin", self.source_origin)
         check_positive("source_detector", self.source_detector)
-        radius = 0.5 * self.pixel_size * math.hypot(*self.image_shape)
-        if self.source_origin <= radius:
+        if self.source_origin <= self._radius:
             raise ConfigurationError(
                 f"source_origin={self.source_origin} mm puts the source inside the image, whose corners are "
-                f"{radius:.4g} mm from its centre: check the units (mm), or set a smaller pixel_size."
+                f"{self._radius:.4g} mm from its centre: check the units (mm), or set a smaller pixel_size."
             )
         if self.source_detector < self.source_origin:
             raise ConfigurationError(
@@ -155,6 +169,11 @@ class FanGeometry(Geometry):
         directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
         points = np.broadcast_to(-self.source_origin * along_beam, directions.shape)
         return points.reshape(-1, 2), directions.reshape(-1, 2)
+
+    @property
+    def reach(self) -> float:
+        """See the base class."""
+        return self.source_detector * math.tan(math.asin(self._radius / self.source_origin))
 
     def fan_angles(self) -> Array:
         """See the base class."""

@@ -7,18 +7,22 @@ interpolation between the two nearest pixels, times the length of ray per row.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from dip_lightning.physics.geometry import Array, Geometry
+from dip_lightning.errors import ConfigurationError
+from dip_lightning.physics.geometry import Array, FanGeometry, Geometry
 
 #: Interpolation weights below this are rounding errors of rays through pixel centres.
 NEGLIGIBLE = 1e-6
 #: Samples that are worked on at once, to bound memory at large geometries.
 CHUNK = 2_000_000
+#: A float32 value and an int32 index.
+BYTES_PER_ENTRY = 8
 
 
 def joseph_matrix(geometry: Geometry) -> Any:
@@ -30,7 +34,11 @@ def joseph_matrix(geometry: Geometry) -> Any:
     Returns:
         ``scipy.sparse.csr_matrix`` ``[views * detectors, H * W]`` in mm, float32, with sorted int32 indices (int64
         where they do not fit): the line integral of an image in 1/mm along every ray.
+
+    Raises:
+        ConfigurationError: If the matrix would not fit into this machine's memory.
     """
+    check_memory(geometry)
     height, width = geometry.image_shape
     points, directions = geometry.rays()
     # Position in units of pixels from the centre of pixel (0, 0): (row, column).
@@ -51,6 +59,35 @@ def joseph_matrix(geometry: Geometry) -> Any:
     matrix = stacked[order]
     matrix.data *= np.float32(geometry.pixel_size)
     return matrix.T.tocsr().T.tocsr()  # sorts the indices of every row, in linear time
+
+
+def check_memory(geometry: Geometry) -> None:
+    """Refuse a matrix that this machine cannot hold, rather than let the system kill the fit.
+
+    Raises:
+        ConfigurationError: If matrix and transpose, and what building them takes, exceed the machine's memory.
+    """
+    spacing = geometry.detector_spacing
+    if isinstance(geometry, FanGeometry):
+        spacing /= geometry.magnification
+    views, detectors = geometry.sinogram_shape
+    height, width = geometry.image_shape
+    rays = min(detectors, max(height, width) * geometry.pixel_size / spacing)
+    needed = 2 * BYTES_PER_ENTRY * 2 * views * rays * min(height, width)
+    available = _memory()
+    if available is not None and needed > available:
+        raise ConfigurationError(
+            f"The system matrix of {views} views of {detectors} detectors and {height}x{width} pixels takes about "
+            f"{needed / 2**30:.0f} GiB while it is built; this machine has {available / 2**30:.0f}. Use fewer views, "
+            "bins or pixels, or a physics that stores no matrix, such as deepinv.physics.Tomography."
+        )
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not every system tells
+        return None
 
 
 def _sample(

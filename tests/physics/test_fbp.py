@@ -34,6 +34,8 @@ SCANS = {
     "parallel, shuffled": shuffled(parallel(views=90)),
     "parallel, uneven": uneven(parallel(), 180.0),
     "parallel, fine detector": parallel(views=90, detectors=200, detector_spacing=0.3),
+    "parallel, detector as wide as the object": parallel(views=90, detectors=33, detector_spacing=0.8),
+    "fan, detector as wide as the object": fan(views=180, detectors=41),
     "parallel, full turn, offset detector": parallel(views=180, span=360.0, detectors=50, detector_offset=8.0),
     "fan": fan(views=180),
     "fan, clockwise": fan(views=180, span=-360.0),

@@ -53,6 +53,11 @@ def test_large_matrices_are_built_in_pieces(geometry, monkeypatch):
     assert whole.has_sorted_indices
 
 
+def test_matrix_beyond_the_memory_is_refused():
+    with pytest.raises(ConfigurationError, match="fewer views"):
+        joseph_matrix(parallel(shape=(4096, 4096), views=100_000, detectors=6000))
+
+
 def test_cached_matrix_is_the_built_one_and_is_not_built_again(cache, monkeypatch):
     geometry = fan()
     built = system_matrix(geometry)
