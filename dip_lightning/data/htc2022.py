@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dip_lightning.data.base import MeasurementDataModule, with_metadata
-from dip_lightning.data.fan_scan import AirPaddedFan, select_views
 from dip_lightning.data.paths import expand_path
 from dip_lightning.data.readers.htc2022 import FanScan, find_scan, read_scan
+from dip_lightning.data.views import select_views
 from dip_lightning.errors import ConfigurationError, MeasurementError
 from dip_lightning.measurement import Measurement
+from dip_lightning.physics.ct import FanBeamCT
 from dip_lightning.physics.fbp import FBPFilter
 
-#: Edge of the reconstructed square, mm: the challenge's 512 pixels of 0.14832 mm, the detector's at the centre.
-FIELD_MM = 75.941
+#: Edge of the reconstructed square, mm: the challenge's 512 pixels of 0.14832 mm, a detector bin at the centre.
+FIELD_MM = 75.94
 
 
 class HTC2022(MeasurementDataModule):
@@ -94,9 +96,11 @@ class HTC2022(MeasurementDataModule):
         self.angular_range = angular_range
         self.image_size = image_size
         self.options: dict[str, Any] = {
-            "attenuation": attenuation, "filter": filter, "frequency_scaling": frequency_scaling,
-        }  # fmt: skip
-        self._acquisition(1.0, 1.0, 1.0, [0.0], 1)  # refuses a bad filter now
+            "attenuation": attenuation,
+            "filter": filter,
+            "frequency_scaling": frequency_scaling,
+        }
+        FanBeamCT(1.0, 1.0, **self.options)  # refuses a bad filter now
 
     def load(self, indices: Sequence[int]) -> Measurement:
         """Read the scans, keep the views asked for, and make the reference; see the base class.
@@ -109,39 +113,35 @@ class HTC2022(MeasurementDataModule):
         if any(not _same_geometry(first, scan) for scan in scans):
             raise MeasurementError("Scans of different geometries cannot be reconstructed together; set data.batch: 1.")
         chosen = select_views(first.angles, self.views, self.start, self.angular_range)
-        everything, used = self._of_scan(first, first.angles), self._of_scan(first, first.angles[chosen])
-        shape = self.image_size, self.image_size
+        acquisition = self._acquisition(first, first.angles[chosen])
         line_integrals = torch.stack([torch.from_numpy(scan.line_integrals) for scan in scans])[:, None].float()
-        y = everything.from_line_integrals(line_integrals)
-        target = everything.fbp(y, shape).clamp(0, 1)
         metadata = {"files": [str(scan.file) for scan in scans], "reference": f"FBP of {len(first.angles)} views"}
-        return used.accept(
-            y[:, :, chosen],
+        return acquisition.accept(
+            acquisition.from_line_integrals(line_integrals[:, :, chosen]),
             [self._name(self.phantoms[index], len(chosen)) for index in indices],
-            image_shape=(1, *shape),
-            target=target,
-            **with_metadata(used, metadata),
+            image_shape=(1, self.image_size, self.image_size),
+            target=self._reference(first, line_integrals),
+            **with_metadata(acquisition, metadata),
         )
+
+    def _reference(self, scan: FanScan, line_integrals: Tensor) -> Tensor:
+        acquisition = self._acquisition(scan, scan.angles, filter="ram-lak", frequency_scaling=1.0)
+        shape = self.image_size, self.image_size
+        return acquisition.fbp(acquisition.from_line_integrals(line_integrals), shape).clamp(0, 1)
 
     def _name(self, phantom: str, views: int) -> str:
         limits = "" if self.angular_range == 360 else f"_{self.start:g}to{self.start + self.angular_range:g}"
         return f"htc2022_{phantom}_{views}views{limits}"
 
-    def _of_scan(self, scan: FanScan, angles: NDArray[np.float64]) -> AirPaddedFan:
-        spacing, detectors = scan.detector_spacing, scan.line_integrals.shape[1]
-        return self._acquisition(scan.source_origin, scan.source_detector, spacing, angles.tolist(), detectors)
-
-    def _acquisition(
-        self, source_origin: float, source_detector: float, spacing: float, angles: list[float], detectors: int
-    ) -> AirPaddedFan:
-        return AirPaddedFan(
-            source_origin,
-            source_detector,
-            angles=angles,
-            detectors=detectors,
-            detector_spacing=spacing,
+    def _acquisition(self, scan: FanScan, angles: NDArray[np.float64], **options: Any) -> FanBeamCT:
+        return FanBeamCT(
+            scan.source_origin,
+            scan.source_detector,
+            angles=angles.tolist(),
+            detectors=scan.line_integrals.shape[1],
+            detector_spacing=scan.detector_spacing,
             pixel_size=FIELD_MM / self.image_size,
-            **self.options,
+            **{**self.options, **options},
         )
 
 

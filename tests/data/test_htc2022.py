@@ -6,10 +6,11 @@ import torch
 from fake_data.htc2022 import DISC, HOLE, line_integrals, write_scan
 
 from dip_lightning.data import HTC2022
-from dip_lightning.data.fan_scan import select_views
 from dip_lightning.data.htc2022 import FIELD_MM
 from dip_lightning.data.readers.htc2022 import read_scan
+from dip_lightning.data.views import select_views
 from dip_lightning.errors import ConfigurationError, MeasurementError
+from dip_lightning.physics import FanBeamCT
 
 SIZE = 64
 
@@ -257,13 +258,12 @@ def test_real_scan_agrees_with_its_segmentation(real, phantom):
 
 def test_real_scan_fits_in_one_sense_of_rotation(real):
     """Increasing angles turn counter-clockwise here; in the other sense the data do not fit."""
-    from dip_lightning.data.fan_scan import AirPaddedFan
     from dip_lightning.data.readers.htc2022 import find_scan
 
     scan, size = read_scan(find_scan(real, "03a")), 128
 
     def acquisition(sense, every):
-        return AirPaddedFan(
+        return FanBeamCT(
             scan.source_origin,
             scan.source_detector,
             angles=sense * scan.angles[::every],
