@@ -98,7 +98,8 @@ def main() -> None:
         print(f"{name:40s} {values['median_ms']:9.2f} ms (median)")
     print(f"{'forward + adjoint: times faster':40s} {result['times_faster']['forward_adjoint']:9.2f}")
     print(f"{'gradient: times faster':40s} {result['times_faster']['gradient']:9.2f}")
-    path = write_result(f"operators_{arguments.device}_{arguments.size}_{arguments.views}", result)
+    name = f"operators_{arguments.device}_{arguments.size}_{arguments.views}_threads{arguments.threads}"
+    path = write_result(name, result)
     print(path)
 
 

@@ -47,18 +47,18 @@ def test_measured_scan_lies_as_its_reference_does(scan):
 
 
 def test_measured_data_fit_this_sense_of_rotation(scan):
-    views = scan[0][:, :, ::6]
+    few = scan[0][:, :, ::72]
     residuals = {}
     for turn in (360.0, -360.0):
-        acquisition = FanBeamCT(views=120, angular_range=turn, **HTC)
-        measurement = acquisition.accept(views, ["a"], image_shape=(1, 256, 256))
-        residuals[turn] = float((measurement.physics.A(measurement.initial) - views).norm() / views.norm())
+        image = FanBeamCT(views=120, angular_range=turn, **HTC).fbp(scan[0][:, :, ::6], (256, 256))
+        predicted = FanBeamCT(views=10, angular_range=turn, **HTC).physics((1, 256, 256)).A(image)
+        residuals[turn] = float((predicted - few).norm() / few.norm())
     assert residuals[360.0] < 0.015 < residuals[-360.0]
 
 
 def test_reconstruction_of_all_views_predicts_the_data_without_scaling(scan):
     image = FanBeamCT(views=720, **HTC).fbp(scan[0], (256, 256))
-    views = scan[0][:, :, ::20]
-    predicted = FanBeamCT(views=36, **HTC).physics((1, 256, 256)).A(image)
+    views = scan[0][:, :, ::72]
+    predicted = FanBeamCT(views=10, **HTC).physics((1, 256, 256)).A(image)
     assert float((predicted - views).norm() / views.norm()) < 0.01
     assert float(predicted.sum() / views.sum()) == pytest.approx(1, abs=2e-3)
