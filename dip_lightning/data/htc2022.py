@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dip_lightning.data.base import MeasurementDataModule, with_metadata
 from dip_lightning.data.paths import expand_path
+from dip_lightning.data.readers.files import safe_names
 from dip_lightning.data.readers.htc2022 import FanScan, find_scan, read_scan
 from dip_lightning.data.views import select_views
 from dip_lightning.errors import ConfigurationError, MeasurementError
@@ -56,6 +57,8 @@ class HTC2022(MeasurementDataModule):
         frequency_scaling: Cut-off of that filter as a fraction of the Nyquist frequency.
         index: Which of the phantoms.
         batch: How many, from ``index`` on, are reconstructed together.
+        reference: Phantom whose full-view reconstruction is given as reference image; ``None`` for no reference.
+        nonnegative: Set negative values of the first estimate to zero.
 
     Raises:
         ConfigurationError: If a number is out of range or an environment variable is not set.
@@ -74,6 +77,8 @@ class HTC2022(MeasurementDataModule):
         frequency_scaling: float = 1.0,
         index: int = 0,
         batch: int = 1,
+        reference: str | None = None,
+        nonnegative: bool = False,
     ) -> None:
         super().__init__(index=index, batch=batch)
         self.path = expand_path(path)
@@ -82,6 +87,10 @@ class HTC2022(MeasurementDataModule):
             raise ConfigurationError(
                 f"data.phantom={phantom} must hold distinct phantoms, "
                 f"at least data.index + data.batch = {index + batch}."
+            )
+        if reference is not None and reference in self.phantoms:
+            raise ConfigurationError(
+                f"data.reference={reference!r} must be another phantom than data.phantom={phantom}."
             )
         if views < 1:
             raise ConfigurationError(f"data.views={views}: a scan needs at least one view.")
@@ -94,11 +103,13 @@ class HTC2022(MeasurementDataModule):
         self.views = views
         self.start = start
         self.angular_range = angular_range
+        self.reference = reference
         self.image_size = image_size
         self.options: dict[str, Any] = {
             "attenuation": attenuation,
             "filter": filter,
             "frequency_scaling": frequency_scaling,
+            "nonnegative": nonnegative,
         }
         FanBeamCT(1.0, 1.0, **self.options)  # refuses a bad filter now
 
@@ -114,24 +125,32 @@ class HTC2022(MeasurementDataModule):
             raise MeasurementError("Scans of different geometries cannot be reconstructed together; set data.batch: 1.")
         chosen = select_views(first.angles, self.views, self.start, self.angular_range)
         acquisition = self._acquisition(first, first.angles[chosen])
-        line_integrals = torch.stack([torch.from_numpy(scan.line_integrals) for scan in scans])[:, None].float()
-        metadata = {"files": [str(scan.file) for scan in scans], "reference": f"FBP of {len(first.angles)} views"}
+        metadata = {"files": [str(scan.file) for scan in scans], "target": f"FBP of {len(first.angles)} views"}
         return acquisition.accept(
-            acquisition.from_line_integrals(line_integrals[:, :, chosen]),
-            [self._name(self.phantoms[index], len(chosen)) for index in indices],
+            acquisition.from_line_integrals(_stack(scans)[:, :, chosen]),
+            self._names(scans, len(chosen)),
             image_shape=(1, self.image_size, self.image_size),
-            target=self._reference(first, line_integrals),
+            target=self._full_view_fbp(scans),
+            reference=self._reference(len(scans)),
             **with_metadata(acquisition, metadata),
         )
 
-    def _reference(self, scan: FanScan, line_integrals: Tensor) -> Tensor:
-        acquisition = self._acquisition(scan, scan.angles, filter="ram-lak", frequency_scaling=1.0)
+    def _full_view_fbp(self, scans: Sequence[FanScan]) -> Tensor:
+        acquisition = self._acquisition(scans[0], scans[0].angles, filter="ram-lak", frequency_scaling=1.0)
         shape = self.image_size, self.image_size
-        return acquisition.fbp(acquisition.from_line_integrals(line_integrals), shape).clamp(0, 1)
+        return acquisition.fbp(acquisition.from_line_integrals(_stack(scans)), shape).clamp(0, 1)
 
-    def _name(self, phantom: str, views: int) -> str:
+    def _reference(self, batch: int) -> Tensor | None:
+        if self.reference is None:
+            return None
+        folder = self.path if self.path.is_dir() else self.path.parent
+        image = self._full_view_fbp([read_scan(find_scan(folder, self.reference))])
+        return image.expand(batch, -1, -1, -1).clone()
+
+    def _names(self, scans: Sequence[FanScan], views: int) -> list[str]:
         limits = "" if self.angular_range == 360 else f"_{self.start:g}to{self.start + self.angular_range:g}"
-        return f"htc2022_{phantom}_{views}views{limits}"
+        names = [name.removesuffix("_full") for name in safe_names([scan.file for scan in scans])]
+        return [f"{name}_{views}views{limits}" for name in names]
 
     def _acquisition(self, scan: FanScan, angles: NDArray[np.float64], **options: Any) -> FanBeamCT:
         return FanBeamCT(
@@ -143,6 +162,11 @@ class HTC2022(MeasurementDataModule):
             pixel_size=FIELD_MM / self.image_size,
             **{**self.options, **options},
         )
+
+
+def _stack(scans: Sequence[FanScan]) -> Tensor:
+    """Line integrals ``[B, 1, views, detectors]``."""
+    return torch.stack([torch.from_numpy(scan.line_integrals) for scan in scans])[:, None].float()
 
 
 def _same_geometry(a: FanScan, b: FanScan) -> bool:

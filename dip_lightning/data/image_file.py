@@ -37,6 +37,7 @@ class ImageFile(SimulatedMeasurements):
         noise_seed: Seed of the measurement noise; the measurement at ``index`` uses ``noise_seed + index``.
         index: Which file of a folder.
         batch: How many, from ``index`` on, are reconstructed together.
+        reference: Image file of a similar object, read, cropped and resized in the same way; ``None`` for no reference.
 
     Raises:
         ConfigurationError: If an option is unknown or out of range, or if an environment variable is not set.
@@ -55,6 +56,7 @@ class ImageFile(SimulatedMeasurements):
         noise_seed: int = 0,
         index: int = 0,
         batch: int = 1,
+        reference: str | None = None,
     ) -> None:
         super().__init__(acquisition, noise_seed=noise_seed, index=index, batch=batch)
         self.path = expand_path(path)
@@ -62,6 +64,7 @@ class ImageFile(SimulatedMeasurements):
         self.gray = gray
         self.window = check_window(window)
         self.units = _units(self.window)
+        self.reference = None if reference is None else expand_path(reference)
 
     def image(self, index: int) -> tuple[Tensor, str]:
         """Read, crop and resize a file; see the base class.
@@ -71,14 +74,20 @@ class ImageFile(SimulatedMeasurements):
             MeasurementError: If a file cannot be used; see :func:`~dip_lightning.data.readers.image.read_image`.
         """
         file, name = self._file(index)
-        image = read_image(file, gray=self.gray, window=self.window)
-        return self.framing(image, str(file)).contiguous(), name
+        return self._read(file), name
+
+    def reference_image(self) -> tuple[Tensor, str] | None:
+        """Read the reference; see the base class."""
+        return None if self.reference is None else (self._read(self.reference), str(self.reference))
 
     def source(self) -> dict[str, Any]:
         """Files, window and framing."""
         files = [self._file(index)[0] for index in range(self.index, self.index + self.batch)]
         framing = {"size": self.framing.size, "resize": self.framing.resize}
         return {"files": [str(file) for file in files], "window": self.window, **framing}
+
+    def _read(self, file: Path) -> Tensor:
+        return self.framing(read_image(file, gray=self.gray, window=self.window), str(file)).contiguous()
 
     def _file(self, index: int) -> tuple[Path, str]:
         files = list_images(self.path)
@@ -93,5 +102,4 @@ class ImageFile(SimulatedMeasurements):
 def _units(window: Window | None) -> str:
     if window is None:
         return "full scale of the file"
-    low, high = window
-    return f"{high - low:g} file units above {low:g}"
+    return f"file values {window[0]:g} to {window[1]:g} as 0 to 1"

@@ -28,6 +28,7 @@ class Phantom(SimulatedMeasurements):
         noise_seed: Seed of the measurement noise; the measurement at ``index`` uses ``noise_seed + index``.
         index: Which measurement.
         batch: How many, from ``index`` on, are reconstructed together.
+        reference: Index of the random ellipses that are given as reference image; ``None`` for no reference.
 
     Raises:
         ConfigurationError: If the kind is unknown or a number is out of range.
@@ -42,6 +43,7 @@ class Phantom(SimulatedMeasurements):
         noise_seed: int = 0,
         index: int = 0,
         batch: int = 1,
+        reference: int | None = None,
     ) -> None:
         super().__init__(acquisition, noise_seed=noise_seed, index=index, batch=batch)
         if size < 1 or seed < 0:
@@ -49,12 +51,21 @@ class Phantom(SimulatedMeasurements):
         self.kind = check_option("data.kind", kind, get_args(Kind))
         self.size = size
         self.seed = seed
+        if reference is not None and (reference < 0 or index <= reference < index + batch or kind == "shepp_logan"):
+            raise ConfigurationError(
+                f"data.reference={reference} must be the index of ellipses that are not reconstructed themselves."
+            )
+        self.reference = reference
 
     def image(self, index: int) -> tuple[Tensor, str]:
         """Draw a phantom; see the base class."""
         if self.kind == "shepp_logan":
             return ellipse_image(MODIFIED_SHEPP_LOGAN, self.size), realisation_name(f"shepp_logan_{self.size}", index)
         return ellipse_image(random_ellipses((self.seed, index)), self.size), f"ellipses_{self.size}_{index:04d}"
+
+    def reference_image(self) -> tuple[Tensor, str] | None:
+        """Draw other ellipses; see the base class."""
+        return None if self.reference is None else self.image(self.reference)
 
     def source(self) -> dict[str, Any]:
         """Kind, size and seed of the phantom."""

@@ -54,6 +54,14 @@ class SimulatedMeasurements(MeasurementDataModule):
             ``[C, H, W]`` in [0, 1], and a folder-safe name that no other index has.
         """
 
+    def reference_image(self) -> tuple[Tensor, str] | None:
+        """An image of a similar object for reference-guided methods.
+
+        Returns:
+            ``[C, H, W]`` in [0, 1] and what it is; ``None`` unless one was asked for.
+        """
+        return None
+
     def source(self) -> dict[str, Any]:
         """What the record keeps about where the images are from."""
         return {}
@@ -68,8 +76,22 @@ class SimulatedMeasurements(MeasurementDataModule):
                 "set data.size, or data.batch to 1."
             )
         seeds = [self.noise_seed + index for index in indices]
-        fields = with_metadata(self.acquisition, {**self.source(), "noise_seeds": seeds}, units=self.units)
-        return self.acquisition.simulate(torch.stack(images), ids, seeds, **fields)
+        metadata: dict[str, Any] = {**self.source(), "noise_seeds": seeds}
+        target, reference = torch.stack(images), None
+        found = self.reference_image()
+        if found is not None:
+            reference, metadata["reference"] = _repeat(found[0], target), found[1]
+        fields = with_metadata(self.acquisition, metadata, units=self.units, reference=reference)
+        return self.acquisition.simulate(target, ids, seeds, **fields)
+
+
+def _repeat(reference: Tensor, target: Tensor) -> Tensor:
+    if reference.shape != target.shape[1:]:
+        raise MeasurementError(
+            f"The reference image has shape {list(reference.shape)}, not {list(target.shape[1:])} "
+            "as the images that are reconstructed; set data.size."
+        )
+    return reference.expand_as(target).clone()
 
 
 def realisation_name(name: str, index: int) -> str:

@@ -13,7 +13,8 @@ def build(class_path, **init_args):
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(MeasurementDataModule, "data")
     config = parser.parse_object({"data": {"class_path": class_path, "init_args": init_args}})
-    return parser.instantiate_classes(config).data
+    instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes  # renamed in jsonargparse 4.49
+    return instantiate(config).data
 
 
 def test_phantom():

@@ -68,7 +68,7 @@ def test_measurement_units_and_orientation(folder):
     assert measurement.value_range == (0, 1)
     assert measurement.noise_level is None
     assert measurement.task == "ct"
-    assert measurement.metadata["reference"] == "FBP of 72 views"
+    assert measurement.metadata["target"] == "FBP of 72 views"
     assert measurement.metadata["views"] == 24
 
 
@@ -118,7 +118,25 @@ def test_several_phantoms(folder):
 
 
 def test_a_file_instead_of_a_folder(folder):
-    assert torch.equal(load(folder / "test" / "htc2022_03a_full.mat").y, load(folder).y)
+    measurement = load(folder / "test" / "htc2022_03a_full.mat", phantom="ignored")
+    assert torch.equal(measurement.y, load(folder).y)
+    assert measurement.ids == ("htc2022_03a_24views",)
+
+
+def test_reference_is_the_other_phantom(folder):
+    assert load(folder).reference is None
+    write_scan(folder, "01a", sinogram=line_integrals(np.linspace(0, 360, 73), 140) / 2)
+    measurement = load(folder, reference="01a")
+    torch.testing.assert_close(measurement.reference, measurement.target / 2, rtol=0, atol=0.02)
+    with pytest.raises(ConfigurationError, match="must be another phantom"):
+        load(folder, reference="03a")
+    with pytest.raises(MeasurementError, match="no phantom '02a'"):
+        load(folder, reference="02a")
+
+
+def test_first_estimate_without_negative_values(folder):
+    assert load(folder).initial.min() < -0.1
+    assert load(folder, nonnegative=True).initial.min() == 0
 
 
 def test_different_geometries_in_one_batch(folder):

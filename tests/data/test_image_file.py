@@ -36,6 +36,15 @@ def test_folder_is_taken_in_the_order_of_names(folder):
     assert load(str(folder), index=1).ids == ("b",)
 
 
+def test_reference_is_read_like_the_image(folder):
+    np.save(folder / "large.npy", np.full((16, 16), 0.3))
+    measurement = load(str(folder / "c.npy"), size=8, reference=str(folder / "large.npy"))
+    torch.testing.assert_close(measurement.reference, torch.full((1, 1, 8, 8), 0.3))
+    assert measurement.metadata["reference"].endswith("large.npy")
+    with pytest.raises(MeasurementError, match=r"reference image has shape \[1, 16, 16\], not \[1, 8, 8\]"):
+        load(str(folder / "c.npy"), reference=str(folder / "large.npy"))
+
+
 def test_index_beyond_the_folder(folder):
     with pytest.raises(ConfigurationError, match=r"data\.index=2 with data\.batch=2 asks for image 3, but .* has 3"):
         load(str(folder), index=2, batch=2)
@@ -77,7 +86,7 @@ def test_ct_slice_window_and_mean_pool(tmp_path):
     unit = (np.clip(hounsfield.astype(float), -1000, 1000) + 1000) / 2000
     np.testing.assert_allclose(measurement.target[0, 0], unit.reshape(128, 4, 128, 4).mean((1, 3)), atol=1e-6)
     assert measurement.ids == ("slice_1",)
-    assert measurement.units == "2000 file units above -1000"
+    assert measurement.units == "file values -1000 to 1000 as 0 to 1"
     assert measurement.value_range == (0, 1)
 
 

@@ -77,6 +77,20 @@ def test_noise_is_the_same_alone_and_in_a_batch():
     assert not torch.equal(load(Phantom(Noisy(0.1), "ellipses", 16, noise_seed=9)).y, together.y[:1])
 
 
+def test_reference_is_another_phantom():
+    measurement = load(Phantom(Noisy(), "ellipses", 16, batch=2, reference=5))
+    assert torch.equal(measurement.reference[1:], load(Phantom(Noisy(), "ellipses", 16, index=5)).target)
+    assert measurement.reference.shape == measurement.target.shape
+    assert measurement.metadata["reference"] == "ellipses_16_0005"
+    assert load(Phantom(Noisy())).reference is None
+
+
+@pytest.mark.parametrize("arguments", [{"kind": "shepp_logan"}, {"index": 2, "batch": 2}, {"reference": -1}])
+def test_reference_that_would_be_the_target(arguments):
+    with pytest.raises(ConfigurationError, match=r"data\.reference="):
+        Phantom(Noisy(), **{"kind": "ellipses", "reference": 3, **arguments})
+
+
 def test_names():
     assert load(Phantom(Noisy())).ids == ("shepp_logan_128",)
     assert load(Phantom(Noisy(), size=32, index=1, batch=2)).ids == ("shepp_logan_32_0001", "shepp_logan_32_0002")

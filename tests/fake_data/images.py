@@ -52,7 +52,11 @@ def write_ct_dicom(
     dataset.PixelData = stored.astype("<i2").tobytes()
     for keyword in drop:
         delattr(dataset, keyword)
-    pydicom.dcmwrite(path, dataset, enforce_file_format=True)
+    if int(pydicom.__version__.split(".")[0]) >= 3:
+        pydicom.dcmwrite(path, dataset, enforce_file_format=True)
+    else:
+        dataset.is_little_endian, dataset.is_implicit_VR = True, False
+        pydicom.dcmwrite(path, dataset, write_like_original=False)
     if not preamble:
         path.write_bytes(path.read_bytes()[132:])
     return path
