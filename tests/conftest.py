@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,12 @@ def data_root() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} does not exist; set DIP_LIGHTNING_DATA")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def matrix_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep system matrices that tests build out of the user's cache folder."""
+    folder = tmp_path_factory.mktemp("matrices")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIP_LIGHTNING_CACHE", str(folder))
+        yield folder

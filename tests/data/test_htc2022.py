@@ -30,11 +30,6 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.fixture(autouse=True)
-def no_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("DIP_LIGHTNING_CACHE", str(tmp_path / "cache"))
-
-
 def disc_image(size, attenuation):
     """The generated scan's object, antialiased."""
     fine = (np.arange(4 * size) + 0.5) / (4 * size) * FIELD_MM - FIELD_MM / 2
