@@ -24,7 +24,7 @@ class ReconstructionMetrics(pl.Callback):
 
     Args:
         every: Outer steps between two values of ``psnr``.
-        ssim_every: Outer steps between two values of ``ssim``, which takes some fifty times as long; 0 for none.
+        ssim_every: Outer steps between two values of ``ssim``, which takes a hundred times as long; 0 for none.
         oracle: Whether to keep the best estimate.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,7 @@ class DIPProgress(ProgressBar):
         self._start = (time.monotonic(), pl_module.iteration)
         self._refreshed = self._start[0]
         self._interval = self.seconds
-        if self._enabled and sys.stdout.isatty():
+        if self._enabled and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
             self._interval = _BAR_SECONDS
             self._bar = _rich_bar(pl_module.name, pl_module.iteration, _total(pl_module))
 

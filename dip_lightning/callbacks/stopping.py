@@ -74,10 +74,10 @@ class StoppingRule(pl.Callback, ABC):
         return self._generate_state_key(label=self.label)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Check that one rule at most chooses the estimate, and that rules can be told apart.
+        """Check that one rule at most chooses the estimate.
 
         Raises:
-            ConfigurationError: If several rules stop the fit, or if two have the same label.
+            ConfigurationError: If several rules stop the fit.
         """
         rules = [c for c in trainer.callbacks if isinstance(c, StoppingRule)]  # type: ignore[attr-defined]
         stopping = [type(rule).__name__ for rule in rules if rule.action == "stop"]
@@ -85,8 +85,6 @@ class StoppingRule(pl.Callback, ABC):
             raise ConfigurationError(
                 f"{' and '.join(stopping)} cannot both choose the estimate: set action: record for all but one."
             )
-        if sum(rule.label == self.label for rule in rules) > 1:
-            raise ConfigurationError(f"Two stopping rules are {self.label}: give them different settings, or keep one.")
         if self.action == "record" and len(rules) > 1:
             self._column = f"stop_statistic_{self.label}"
 

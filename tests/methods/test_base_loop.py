@@ -1,0 +1,258 @@
+"""The loop that all methods share, under the real Trainer: counting, stopping, resuming, optimisers, schedulers."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
+
+from dip_lightning.callbacks import EarlyStoppingWMV, InputUpdate, OutputAveraging, ReconstructionMetrics
+from dip_lightning.hooks import IterateHook
+from dip_lightning.inputs import InitialEstimate, UniformNoise
+from dip_lightning.methods import DIP, ASeqDIP, BaseDIP
+from tests.support import TinyNetwork, fit, matrix_measurement
+
+OUTER, INNER = 7, 3
+
+
+class DropoutNetwork(nn.Sequential):
+    """A network that draws from the global generator, and keeps running statistics."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.Dropout(0.3), nn.Conv2d(6, 1, 1))
+
+
+class SaveAt(pl.Callback):
+    """Save a checkpoint at the end of an outer step, as an interrupted fit would have."""
+
+    def __init__(self, outer_step: int, path: Path) -> None:
+        self.outer_step, self.path = outer_step, path
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        if pl_module.outer_step == self.outer_step:
+            trainer.save_checkpoint(self.path)
+
+
+class Watch(pl.Callback, IterateHook):
+    """Count what a fit does."""
+
+    def __init__(self) -> None:
+        self.iterations: list[int] = []
+        self.batches: list[int] = []
+        self.outputs: list[Tensor] = []
+
+    def on_iterate(self, trainer: pl.Trainer, pl_module: BaseDIP, output: Tensor) -> None:
+        self.iterations.append(pl_module.iteration)
+        self.outputs.append(output.clone())
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        self.batches.append(pl_module.outer_step)
+
+
+class StopAt(pl.Callback):
+    def __init__(self, outer_step: int) -> None:
+        self.outer_step = outer_step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        if pl_module.outer_step == self.outer_step:
+            pl_module.stop("test")
+
+
+def method(kind: type[BaseDIP] = ASeqDIP, **options: Any) -> BaseDIP:
+    options = {
+        "network": TinyNetwork(),
+        "initial_input": InitialEstimate("minmax"),
+        "outer_steps": OUTER,
+        "inner_steps": INNER,
+        "optimizer": partial(torch.optim.Adam, lr=1e-2),
+        "seed": 3,
+        **options,
+    }
+    return kind(**options)
+
+
+def callbacks() -> list[pl.Callback]:
+    return [InputUpdate(), OutputAveraging(0.9), ReconstructionMetrics(), EarlyStoppingWMV(window=4, patience=500)]
+
+
+def same_state(one: BaseDIP, other: BaseDIP) -> None:
+    for (name, a), (_, b) in zip(one.state_dict().items(), other.state_dict().items(), strict=True):
+        assert torch.equal(a, b), name
+    assert torch.equal(one.last_output, other.last_output)
+    assert one.reports.keys() == other.reports.keys()
+    for name, image in one.reports.items():
+        assert torch.equal(image, other.reports[name]), name
+
+
+def test_counts_outer_and_inner_steps() -> None:
+    dip, watch = method(), Watch()
+    fit(dip, matrix_measurement(), [*callbacks(), watch])
+    assert watch.batches == list(range(1, OUTER + 1))
+    assert watch.iterations == list(range(1, OUTER * INNER + 1))
+    assert (dip.outer_step, dip.iteration, dip.stopped_by) == (OUTER, OUTER * INNER, "outer_steps")
+    assert dip.seconds > 0
+    assert not dip.last_output.requires_grad
+
+
+@pytest.mark.parametrize("saved", [1, 4, OUTER - 1])
+@pytest.mark.parametrize("network", [TinyNetwork, DropoutNetwork])
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, partial(torch.optim.SGD, momentum=0.9), torch.optim.LBFGS])
+def test_resumed_equals_uninterrupted(tmp_path: Path, saved: int, network: Any, optimizer: Any) -> None:
+    """Exactly the missing outer steps are made, and end in the same bits: weights, images, input, choices."""
+    problem, path = matrix_measurement(), tmp_path / "last.ckpt"
+    options = {"optimizer": partial(optimizer, lr=1e-2), "input_noise": 0.05}
+    pl.seed_everything(1)
+    through = method(network=network(), **options)
+    fit(through, problem, [*callbacks(), SaveAt(saved, path)])
+
+    pl.seed_everything(2)
+    resumed, watch, own = method(network=network(), **options), Watch(), callbacks()
+    fit(resumed, problem, [*own, watch], ckpt_path=str(path))
+    assert watch.batches == list(range(saved + 1, OUTER + 1))
+    assert watch.iterations == list(range(saved * INNER + 1, OUTER * INNER + 1))
+    same_state(through, resumed)
+
+
+def test_callbacks_choose_the_same_after_a_resume(tmp_path: Path) -> None:
+    problem, path = matrix_measurement(), tmp_path / "last.ckpt"
+    first, second = callbacks(), callbacks()
+    fit(method(), problem, [*first, SaveAt(3, path)])
+    fit(method(), problem, second, ckpt_path=str(path))
+    for one, other in zip(first, second, strict=True):
+        if hasattr(one, "summary"):
+            assert one.summary() == other.summary()
+
+
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_train_end"])
+def test_resuming_a_finished_fit_makes_no_step(tmp_path: Path, hook: str) -> None:
+    problem, path = matrix_measurement(), tmp_path / "last.ckpt"
+
+    class SaveAtEnd(pl.Callback):
+        def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+            trainer.save_checkpoint(path)
+
+    finished = method()
+    fit(finished, problem, [*callbacks(), SaveAt(OUTER, path) if hook == "on_train_batch_end" else SaveAtEnd()])
+    resumed, watch = method(), Watch()
+    fit(resumed, problem, [*callbacks(), watch], ckpt_path=str(path))
+    assert watch.iterations == watch.batches == []
+    same_state(finished, resumed)
+    assert resumed.stopped_by == "outer_steps"
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_more_outer_steps_continue_a_finished_fit(tmp_path: Path, stopped: bool) -> None:
+    problem, path = matrix_measurement(), tmp_path / "last.ckpt"
+    fit(method(), problem, [*callbacks(), *([StopAt(4)] if stopped else []), SaveAt(4 if stopped else OUTER, path)])
+    longer, through = method(outer_steps=OUTER + 4), method(outer_steps=OUTER + 4)
+    fit(longer, problem, callbacks(), ckpt_path=str(path))
+    fit(through, problem, callbacks())
+    assert (longer.outer_step, longer.stopped_by) == (OUTER + 4, "outer_steps")
+    same_state(longer, through)
+
+
+def test_stops_after_the_outer_step_that_asked_for_it() -> None:
+    dip, watch = method(), Watch()
+    fit(dip, matrix_measurement(), [InputUpdate(), watch, StopAt(4)])
+    assert watch.batches == [1, 2, 3, 4]
+    assert (dip.iteration, dip.stopped_by) == (4 * INNER, "test")
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam, partial(torch.optim.LBFGS, max_iter=4)])
+def test_any_torch_optimiser_lowers_the_loss(optimizer: Any) -> None:
+    losses: list[float] = []
+
+    class Losses(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+            losses.append(pl_module.loss.sum().item())
+
+    dip = method(DIP, optimizer=partial(optimizer, lr=1e-2), outer_steps=20, initial_input=UniformNoise(1))
+    fit(dip, matrix_measurement(), [Losses()])
+    assert losses[-1] < losses[0]
+
+
+def test_scheduler_advances_with_every_optimiser_step() -> None:
+    dip = method(DIP, lr_scheduler=partial(StepLR, step_size=INNER, gamma=0.5))
+    fit(dip, matrix_measurement())
+    assert dip.lr_schedulers().last_epoch == OUTER * INNER
+    assert dip.optimizers().param_groups[0]["lr"] == pytest.approx(1e-2 * 0.5**OUTER)
+
+
+def test_plateau_scheduler_advances_with_every_outer_step(tmp_path: Path) -> None:
+    # No improvement can reach the threshold: the rate halves at every outer step but the first.
+    plateau = partial(ReduceLROnPlateau, factor=0.5, patience=0, threshold=0.999)
+    dip, path = method(DIP, lr_scheduler=plateau), tmp_path / "last.ckpt"
+    fit(dip, matrix_measurement(), [SaveAt(3, path)])
+    assert dip.lr_schedulers().last_epoch == OUTER
+    assert dip.optimizers().param_groups[0]["lr"] == pytest.approx(1e-2 * 0.5 ** (OUTER - 1))
+    resumed = method(DIP, lr_scheduler=plateau)
+    fit(resumed, matrix_measurement(), ckpt_path=str(path))
+    same_state(dip, resumed)
+
+
+def test_gradient_clipping_bounds_a_step() -> None:
+    clip, lr = 1e-3, 1e-2
+    dip = method(DIP, optimizer=partial(torch.optim.SGD, lr=lr), gradient_clip=clip, outer_steps=1, inner_steps=1)
+    before: list[Tensor] = []
+
+    class Before(pl.Callback):
+        def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+            before.extend(p.detach().clone() for p in pl_module.network.parameters())
+
+    fit(dip, matrix_measurement(), [Before()])
+    moved = torch.cat([(a - b).flatten() for a, b in zip(dip.network.parameters(), before, strict=True)])
+    assert moved.norm().item() == pytest.approx(lr * clip, rel=1e-3)
+
+
+def test_same_seed_same_bits_other_seed_other_image() -> None:
+    runs = []
+    for seed in (3, 3, 4):
+        dip = method(seed=seed, input_noise=0.1)
+        fit(dip, matrix_measurement(), callbacks())
+        runs.append(dip)
+        torch.rand(5)  # what others draw does not matter
+    same_state(runs[0], runs[1])
+    assert not torch.equal(runs[0].last_output, runs[2].last_output)
+
+
+def test_without_the_target_nothing_changes() -> None:
+    with_target, without = method(), method()
+    fit(with_target, matrix_measurement(), callbacks())
+    fit(without, matrix_measurement(target=None), callbacks())
+    same_state(with_target, without)
+
+
+@pytest.mark.parametrize("average", [False, True])
+def test_a_loss_that_turns_nan_stops_and_keeps_the_last_good_images(average: bool) -> None:
+    bad = 5
+
+    class Breaks(DIP):
+        def objective(self, estimate: Tensor, measurement: Any) -> dict[str, Tensor]:
+            terms = super().objective(estimate, measurement)
+            return {name: term * (torch.nan if self.outer_step + 1 == bad else 1) for name, term in terms.items()}
+
+    def own() -> list[Any]:
+        return [EarlyStoppingWMV(window=4), *([OutputAveraging(0.5)] if average else []), InputUpdate()]
+
+    dip, good = method(Breaks), method(DIP, outer_steps=bad - 1)
+    fit(dip, matrix_measurement(), own())
+    fit(good, matrix_measurement(), own())
+    assert (dip.stopped_by, dip.outer_step) == ("nan", bad)
+    assert torch.equal(dip.last_output, good.last_output)
+    assert torch.equal(dip.current_estimate, good.current_estimate)
+    assert torch.equal(dip.estimate, good.estimate)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
+def test_precision_is_the_trainers(precision: str) -> None:
+    dip, updates = method(), [InputUpdate(output="recomputed")]
+    fit(dip, matrix_measurement(), updates, precision=precision)  # the measurement is in float64
+    assert dip.last_output.dtype == dip.measurement.y.dtype == torch.float32
+    assert dip.last_output.isfinite().all()
+    assert next(dip.network.parameters()).dtype == (torch.bfloat16 if precision == "bf16-true" else torch.float32)
