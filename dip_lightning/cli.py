@@ -23,9 +23,8 @@ from dip_lightning.callbacks.checkpoint import ResumeCheckpoint
 from dip_lightning.callbacks.metrics import ReconstructionMetrics
 from dip_lightning.callbacks.progress import DIPProgress
 from dip_lightning.callbacks.result_writer import ResultWriter
-from dip_lightning.cli_errors import one_line
+from dip_lightning.cli_errors import cause, one_line
 from dip_lightning.data.base import MeasurementDataModule
-from dip_lightning.errors import DIPError
 from dip_lightning.methods.base import BaseDIP
 from dip_lightning.run_folder import CONFIG
 
@@ -127,10 +126,13 @@ def main(args: Sequence[str] | None = None) -> int:
             },
             args=None if args is None else list(args),
         )
-    except (DIPError, MisconfigurationException) as error:
-        return _refuse(str(error))
-    except ArgumentError as error:
-        return _refuse(one_line(str(error)))
+    except Exception as error:
+        known = cause(error)
+        if known is not None:
+            return _refuse(str(known))
+        if isinstance(error, ArgumentError | MisconfigurationException):
+            return _refuse(one_line(str(error)))
+        raise
     return 0
 
 

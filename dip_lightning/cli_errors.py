@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from pytorch_lightning import Trainer
 
-from dip_lightning.errors import near_match
+from dip_lightning.errors import DIPError, near_match
 
 _KEY = re.compile(r'Parser key "([^"]+)"')
 _CLASS = re.compile(r"Problem with given class_path '([^']+)'")
@@ -79,6 +79,21 @@ def _import(found: re.Match[str], owner: str) -> str:
     return f"cannot import '{found.group(1)}'.{near_match(found.group(1).rpartition('.')[2], _class_names())}"
 
 
+def _no_gpu(found: re.Match[str], owner: str) -> str:
+    return "trainer.accelerator: a GPU was asked for, but there is none here; use cpu or auto."
+
+
+def cause(error: BaseException | None) -> DIPError | None:
+    """Find the error that a user can act on behind one that a library raised from it.
+
+    Args:
+        error: What was caught.
+    """
+    while error is not None and not isinstance(error, DIPError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 _GROUPS = (
     ("config", "seed_everything", "trainer", "model", "data", "ckpt_path")
     + ("progress", "metrics", "checkpoint", "record", "print_config", "help")
@@ -86,12 +101,13 @@ _GROUPS = (
 _LEAVES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], str], str]], ...] = (
     (re.compile(r"Option '([^']+)' is not accepted"), _option),
     (re.compile(r"[Kk]ey '([^']+)' is not (?:expected|accepted)"), _option),
-    (re.compile(r"Unrecognized arguments: (\S+)"), _unrecognised),
+    (re.compile(r"[Uu]nrecognized arguments: (\S+)"), _unrecognised),
     (re.compile(r"invalid choice: '([^']+)' \(choose from (.*)\)"), _choice),
     (re.compile(r"File does not exist: '?([^']+)'?"), _file),
     (re.compile(r"Expected a dot import path string: (\S+)"), _class),
     (re.compile(r"Expected a typing\.Literal\[(.*)\]\. Got value: (.*)"), _literal),
     (re.compile(r"Expected a <class '(?:builtins\.)?([\w.]+)'>\. Got value: (.*)"), _type),
+    (re.compile(r"No supported gpu backend"), _no_gpu),
     (re.compile(r"No module named '([^']+)'"), _import),
     (re.compile(r"Import path (\S+) does not correspond"), _class),
 )

@@ -230,7 +230,7 @@ class BaseDIP(FitState, pl.LightningModule):
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Score the stored reconstruction; no network runs."""
         for name, value in score(self.measurement, self.estimate).items():
-            self.log(name, value.mean())
+            self.log(name, value.mean(), batch_size=1)
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the stored reconstruction, ``[B, C, H, W]``; no network runs."""

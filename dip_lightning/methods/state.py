@@ -47,12 +47,12 @@ class FitState(pl.LightningModule):
     @property
     def current_estimate(self) -> Tensor:
         """The image that would be reported if the fit ended now and no stopping rule had chosen: ``[B, C, H, W]``."""
-        return self.reports.get("average", self.last_output)
+        return self.reports["average"] if "average" in self.reports else self.last_output
 
     @property
     def estimate(self) -> Tensor:
         """The image that is reported: the iterate chosen by a stopping rule, else the average, else the last output."""
-        return self.reports.get("selected", self.current_estimate)
+        return self.reports["selected"] if "selected" in self.reports else self.current_estimate
 
     @property
     def seconds(self) -> float:
