@@ -1,18 +1,21 @@
 """What a method offers to callbacks beyond Lightning's own hooks.
 
 A callback that wants every iterate, not only every batch, subclasses :class:`IterateHook`; one that changes the
-network input subclasses :class:`UpdatesNetworkInput`, so that methods can tell that they have what they need.
+network input subclasses :class:`UpdatesNetworkInput`, so that methods can tell that they have what they need. One that
+trains more than the network's weights subclasses :class:`AddsParameters`; one that keeps something of the measurement
+from the fit subclasses :class:`PreparesMeasurement`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
+    from dip_lightning.measurement import Measurement
     from dip_lightning.methods.base import BaseDIP
 
 
@@ -31,3 +34,34 @@ class IterateHook:
 
 class UpdatesNetworkInput:
     """Mixed into a callback that changes the stored network input between outer steps."""
+
+
+class AddsParameters:
+    """Mixed into a callback that has something beside the weights trained, in parameter groups of its own."""
+
+    def parameter_groups(self, pl_module: BaseDIP) -> list[dict[str, Any]]:
+        """Give the groups, when the optimiser is built: the stored input is on the device by then.
+
+        Args:
+            pl_module: The method.
+
+        Returns:
+            Parameter groups as torch optimisers take them, each with ``params`` and with options of its own.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must say what it has trained: override parameter_groups().")
+
+
+class PreparesMeasurement:
+    """Mixed into a callback that changes what of the measurement a method fits."""
+
+    def prepare_measurement(self, measurement: Measurement, pl_module: BaseDIP) -> Measurement:
+        """Make the measurement that is fitted, at the start of fit, before the first input is made.
+
+        Args:
+            measurement: The DataModule's measurement, or what the callback before this one made of it.
+            pl_module: The method, whose seeds are known but which has no input yet.
+
+        Returns:
+            A measurement of the same images; its target must not be read.
+        """
+        return measurement

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, TypeVar, get_args
 
 import pytorch_lightning as pl
 import torch
@@ -15,9 +15,10 @@ from dip_lightning.errors import ConfigurationError, check_option
 from dip_lightning.functional.losses import Reduction
 from dip_lightning.functional.metrics import score
 from dip_lightning.functional.random import MemberGenerators
-from dip_lightning.hooks import IterateHook
+from dip_lightning.hooks import AddsParameters, IterateHook, PreparesMeasurement
 from dip_lightning.inputs import NetworkInput, UniformNoise
 from dip_lightning.measurement import Measurement
+from dip_lightning.methods.checks import check_measurement, check_network
 from dip_lightning.methods.state import FitState
 from dip_lightning.networks.blocks import UntrainedNetwork
 from dip_lightning.networks.initialise import reinitialise
@@ -26,12 +27,15 @@ from dip_lightning.penalties import Penalty
 #: Added to a member's seed for the noise drawn during the fit, so that it is not the noise of its first input.
 NOISE_STREAM = 1_000_003
 
+Hook = TypeVar("Hook")
+
 
 class BaseDIP(FitState, pl.LightningModule):
     r"""Fit an untrained network :math:`f_\theta` to one measurement: :math:`\min_\theta \ell(f_\theta(z), y)`.
 
     One Lightning batch is one outer step: ``inner_steps`` optimiser steps on a fixed network input, after which
-    callbacks may change it. A variant overrides :meth:`objective`, and seldom :meth:`network_input`.
+    callbacks may change it. A variant overrides :meth:`objective`, and seldom one of the other seams:
+    :meth:`network_input`, :meth:`forward_estimate`, :meth:`after_step`, :meth:`trained_parameters`.
 
     Args:
         network: The untrained network, ``[B, C_in, H, W] -> [B, C, H, W]``.
@@ -120,6 +124,17 @@ class BaseDIP(FitState, pl.LightningModule):
         noise = self.generators.normal(self.stored_input.shape[1:], self.stored_input.dtype)
         return self.stored_input + self.input_noise * noise
 
+    def forward_estimate(self) -> Tensor:
+        """Make the image that the objective sees: one forward pass, unless a method averages several.
+
+        Returns:
+            ``[B, C, H, W]``, with gradients.
+        """
+        return self.network(self.network_input())
+
+    def after_step(self) -> None:
+        """Act after every optimiser step, before callbacks see its output; nothing, unless a method overrides it."""
+
     def set_network_input(self, z: Tensor) -> None:
         """Replace the stored input: the only way to change it.
 
@@ -148,16 +163,19 @@ class BaseDIP(FitState, pl.LightningModule):
         self.measurement = self.take_measurement(self.trainer)
         if stage != "fit":
             return
+        for hook in self._hooks(PreparesMeasurement):
+            self.measurement = hook.prepare_measurement(self.measurement, self)
         seeds = self.member_seeds(self.measurement)
+        if hasattr(self.network, "set_image_size"):  # decoders, whose input is smaller than the image
+            self.network.set_image_size(self.measurement.image_shape[1:])
         if self.reinitialise:
             reinitialise(self.network, seeds[0])
         self.stored_input = self.initial_input(self.measurement, MemberGenerators(seeds)).detach()
-        self._observers = [hook for hook in self.trainer.callbacks if isinstance(hook, IterateHook)]  # type: ignore[attr-defined]
-        self._check_shapes()
+        self._observers = self._hooks(IterateHook)
+        check_network(self.network, self.stored_input, self.measurement)
 
     def on_fit_start(self) -> None:
         """Bring the measurement to the device and precision of the fit."""
-        self.stored_input = self.stored_input.to(next(self.network.parameters()).dtype)
         dtype = torch.float64 if self.stored_input.dtype == torch.float64 else torch.float32
         self.measurement = self.measurement.to(self.device, dtype)
         seeds = [seed + NOISE_STREAM for seed in self.member_seeds(self.measurement)]
@@ -166,8 +184,13 @@ class BaseDIP(FitState, pl.LightningModule):
         self.network.train()
 
     def configure_optimizers(self) -> Any:
-        """Build the optimiser and, if asked for, its scheduler."""
-        optimizer = self.optimizer_factory(self.trained_parameters())
+        """Build the optimiser, of weights and what callbacks add, and, if asked for, its scheduler."""
+        self.stored_input = self.stored_input.to(next(self.network.parameters()).dtype)
+        parameters = self.trained_parameters()
+        added = [group for hook in self._hooks(AddsParameters) for group in hook.parameter_groups(self)]
+        if added and not isinstance(parameters[0], dict):
+            parameters = [{"params": parameters}]
+        optimizer = self.optimizer_factory([*parameters, *added])
         if self.scheduler_factory is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": self.scheduler_factory(optimizer)}
@@ -198,6 +221,7 @@ class BaseDIP(FitState, pl.LightningModule):
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         optimizer.step(self._closure)
         self.iteration += 1
+        self.after_step()
         self._advance_scheduler()
         for observer in self._observers:
             observer.on_iterate(self.trainer, self, self.last_output)
@@ -205,7 +229,7 @@ class BaseDIP(FitState, pl.LightningModule):
     def _closure(self) -> Tensor:
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         optimizer.zero_grad(set_to_none=True)
-        output = self.network(self.network_input())
+        output = self.forward_estimate()
         with torch.autocast(self.device.type, enabled=False):
             estimate = output.to(self.measurement.initial.dtype)
             terms = self.objective(estimate, self.measurement)
@@ -255,33 +279,10 @@ class BaseDIP(FitState, pl.LightningModule):
             ConfigurationError: If there is none, or more members than the network has.
         """
         measurement = getattr(trainer.datamodule, "measurement", None)  # type: ignore[attr-defined]
-        if not isinstance(measurement, Measurement):
-            raise ConfigurationError(
-                f"{type(self).__name__} takes its measurement from a MeasurementDataModule; "
-                "call trainer.fit(method, datamodule=...) with one."
-            )
-        members = getattr(self.network, "members", 1)
-        if members != measurement.batch_size:
-            raise ConfigurationError(
-                f"{measurement.batch_size} measurements at once need a stacked network with as many members, not "
-                f"{members}: a shared network, or shared batch statistics, would mix them. Set data.batch to 1."
-            )
-        return measurement
+        return check_measurement(measurement, type(self).__name__, getattr(self.network, "members", 1))
 
-    def _check_shapes(self) -> None:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            try:
-                shape = self.network(self.stored_input.to(next(self.network.parameters()).dtype)).shape
-            except RuntimeError as error:
-                raise ConfigurationError(
-                    f"The network does not take the input {list(self.stored_input.shape)}: {error} "
-                    "Set its in_channels to the channels of initial_input."
-                ) from error
-        if shape != self.measurement.initial.shape:
-            raise ConfigurationError(
-                f"The network gives {list(shape)}, but the image is {list(self.measurement.initial.shape)}: "
-                "set its out_channels."
-            )
+    def _hooks(self, kind: type[Hook]) -> list[Hook]:
+        return [callback for callback in self.trainer.callbacks if isinstance(callback, kind)]  # type: ignore[attr-defined]
 
 
 def _holds_objects(value: Any) -> bool:

@@ -1,0 +1,80 @@
+"""What is checked before the first step of a fit, so that nothing fails after hours of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dip_lightning.errors import ConfigurationError, MissingCallbackError
+from dip_lightning.measurement import Measurement
+
+
+def check_measurement(measurement: Any, method: str, members: int) -> Measurement:
+    """Return what a DataModule gave, if a method can fit it.
+
+    Args:
+        measurement: Anything.
+        method: Name of the method, for the message.
+        members: Members of its network.
+
+    Raises:
+        ConfigurationError: If it is not a measurement, or has more members than the network.
+    """
+    if not isinstance(measurement, Measurement):
+        raise ConfigurationError(
+            f"{method} takes its measurement from a MeasurementDataModule; "
+            "call trainer.fit(method, datamodule=...) with one."
+        )
+    if members != measurement.batch_size:
+        raise ConfigurationError(
+            f"{measurement.batch_size} measurements at once need a stacked network with as many members, not "
+            f"{members}: a shared network, or shared batch statistics, would mix them. Set data.batch to 1."
+        )
+    return measurement
+
+
+def check_network(network: nn.Module, z: Tensor, measurement: Measurement) -> None:
+    """Check that a network takes the input and gives images of the measurement's shape.
+
+    Args:
+        network: The untrained network.
+        z: Its first input, ``[B, C_in, H, W]``.
+        measurement: What is reconstructed.
+
+    Raises:
+        ConfigurationError: If one of the two shapes does not fit.
+    """
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        try:
+            shape = network(z.to(next(network.parameters()).dtype)).shape
+        except RuntimeError as error:
+            raise ConfigurationError(
+                f"The network does not take the input {list(z.shape)}: {error} "
+                "Set its in_channels to the channels of initial_input."
+            ) from error
+    if shape != measurement.initial.shape:
+        raise ConfigurationError(
+            f"The network gives {list(shape)}, but the image is {list(measurement.initial.shape)}: "
+            "set its out_channels."
+        )
+
+
+def demand_callback(method: str, callbacks: list[Any], kind: type, why: str, example: str) -> None:
+    """Check that a callback which a method cannot do without is there.
+
+    Args:
+        method: Name of the method.
+        callbacks: The trainer's callbacks.
+        kind: What one of them must be.
+        why: What it does, after "a callback that".
+        example: Its class path and arguments, as in a configuration.
+
+    Raises:
+        MissingCallbackError: If none is.
+    """
+    if not any(isinstance(callback, kind) for callback in callbacks):
+        raise MissingCallbackError(
+            f"{method} needs a callback that {why}; add '- class_path: {example}' to trainer.callbacks."
+        )
