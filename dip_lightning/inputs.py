@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from dip_lightning.errors import MeasurementError, check_option
+from dip_lightning.errors import ConfigurationError, MeasurementError, check_option
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.measurement import Measurement
 
@@ -27,44 +27,76 @@ class NetworkInput(ABC):
             generators: Randomness of each member.
 
         Returns:
-            ``[B, C_in, H, W]``.
+            ``[B, C_in, H, W]``, on a coarser grid where the network enlarges it.
         """
 
 
-class UniformNoise(NetworkInput):
+class _Noise(NetworkInput):
+    """Noise on the image's grid or, for decoders, on a coarser one.
+
+    Args:
+        channels: Number of channels.
+        scale: Factor on the draw.
+        size: Grid ``(h, w)``; the image's unless given.
+        downscale: Divides the image's height and width, rounded up; not beside ``size``.
+
+    Raises:
+        ConfigurationError: If both are given or a number is not positive.
+    """
+
+    def __init__(
+        self, channels: int = 32, scale: float = 0.1, size: tuple[int, int] | None = None, downscale: int = 1
+    ) -> None:
+        if min(channels, downscale, *(size or (1,))) < 1 or (size is not None and downscale != 1):
+            raise ConfigurationError(
+                f"initial_input: channels={channels}, size={size} and downscale={downscale} must be at least 1, and "
+                "only one of size and downscale can be set."
+            )
+        self.channels = channels
+        self.scale = scale
+        self.size = size
+        self.downscale = downscale
+
+    def shape(self, measurement: Measurement) -> tuple[int, int, int]:
+        """Shape ``(C_in, h, w)`` of one member's input."""
+        height, width = self.size or (-(-side // self.downscale) for side in measurement.image_shape[1:])
+        return self.channels, height, width
+
+
+class UniformNoise(_Noise):
     """Noise uniform on ``[0, scale)``, as in the first DIP paper (arXiv 1711.10925): 32 channels, scale 0.1.
 
     Args:
         channels: Number of channels.
         scale: Upper end of the range.
-    """
+        size: Grid ``(h, w)``; the image's unless given.
+        downscale: Divides the image's height and width, rounded up; not beside ``size``.
 
-    def __init__(self, channels: int = 32, scale: float = 0.1) -> None:
-        self.channels = channels
-        self.scale = scale
+    Raises:
+        ConfigurationError: If both are given or a number is not positive.
+    """
 
     def __call__(self, measurement: Measurement, generators: MemberGenerators) -> Tensor:
         """Draw the noise; see the base class."""
-        shape = (self.channels, *measurement.image_shape[1:])
-        return self.scale * generators.uniform(shape)
+        return self.scale * generators.uniform(self.shape(measurement))
 
 
-class GaussianNoise(NetworkInput):
+class GaussianNoise(_Noise):
     """Normal noise of standard deviation ``scale``.
 
     Args:
         channels: Number of channels.
         scale: Standard deviation.
-    """
+        size: Grid ``(h, w)``; the image's unless given.
+        downscale: Divides the image's height and width, rounded up; not beside ``size``.
 
-    def __init__(self, channels: int = 32, scale: float = 0.1) -> None:
-        self.channels = channels
-        self.scale = scale
+    Raises:
+        ConfigurationError: If both are given or a number is not positive.
+    """
 
     def __call__(self, measurement: Measurement, generators: MemberGenerators) -> Tensor:
         """Draw the noise; see the base class."""
-        shape = (self.channels, *measurement.image_shape[1:])
-        return self.scale * generators.normal(shape)
+        return self.scale * generators.normal(self.shape(measurement))
 
 
 class InitialEstimate(NetworkInput):

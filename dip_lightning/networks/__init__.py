@@ -1,7 +1,8 @@
 """Untrained networks: the prior of a deep image prior."""
 
+from dip_lightning.networks.decoders import ConvDecoder, DeepDecoder
 from dip_lightning.networks.initialise import reinitialise
 from dip_lightning.networks.skip import SkipNet
 from dip_lightning.networks.unet import MediumUNet, ShallowUNet, SmallUNet, UNet
 
-__all__ = ["MediumUNet", "ShallowUNet", "SkipNet", "SmallUNet", "UNet", "reinitialise"]
+__all__ = ["ConvDecoder", "DeepDecoder", "MediumUNet", "ShallowUNet", "SkipNet", "SmallUNet", "UNet", "reinitialise"]
