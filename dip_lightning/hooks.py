@@ -51,6 +51,19 @@ class AddsParameters:
         raise NotImplementedError(f"{type(self).__name__} must say what it has trained: override parameter_groups().")
 
 
+class LearnsNetworkInput(AddsParameters):
+    """Mixed into a callback that has the stored network input optimised."""
+
+
+class StopsFit:
+    """Mixed into a callback that can end a fit before its last outer step, and choose the iterate."""
+
+    @property
+    def stops(self) -> bool:
+        """Whether it does so here."""
+        return True
+
+
 class PreparesMeasurement:
     """Mixed into a callback that changes what of the measurement a method fits."""
 

@@ -35,7 +35,7 @@ class _Noise(NetworkInput):
     """Noise on the image's grid or, for decoders, on a coarser one.
 
     Args:
-        channels: Number of channels.
+        channels: Number of channels; ``None`` takes the image's.
         scale: Factor on the draw.
         size: Grid ``(h, w)``; the image's unless given.
         downscale: Divides the image's height and width, rounded up; not beside ``size``.
@@ -45,9 +45,11 @@ class _Noise(NetworkInput):
     """
 
     def __init__(
-        self, channels: int = 32, scale: float = 0.1, size: tuple[int, int] | None = None, downscale: int = 1
+        self, channels: int | None = 32, scale: float = 0.1, size: tuple[int, int] | None = None, downscale: int = 1
     ) -> None:
-        if min(channels, downscale, *(size or (1,))) < 1 or (size is not None and downscale != 1):
+        if min(1 if channels is None else channels, downscale, *(size or (1,))) < 1 or (
+            size is not None and downscale != 1
+        ):
             raise ConfigurationError(
                 f"initial_input: channels={channels}, size={size} and downscale={downscale} must be at least 1, and "
                 "only one of size and downscale can be set."
@@ -60,14 +62,14 @@ class _Noise(NetworkInput):
     def shape(self, measurement: Measurement) -> tuple[int, int, int]:
         """Shape ``(C_in, h, w)`` of one member's input."""
         height, width = self.size or (-(-side // self.downscale) for side in measurement.image_shape[1:])
-        return self.channels, height, width
+        return self.channels or measurement.image_shape[0], height, width
 
 
 class UniformNoise(_Noise):
     """Noise uniform on ``[0, scale)``, as in the first DIP paper (arXiv 1711.10925): 32 channels, scale 0.1.
 
     Args:
-        channels: Number of channels.
+        channels: Number of channels; ``None`` takes the image's.
         scale: Upper end of the range.
         size: Grid ``(h, w)``; the image's unless given.
         downscale: Divides the image's height and width, rounded up; not beside ``size``.
@@ -85,7 +87,7 @@ class GaussianNoise(_Noise):
     """Normal noise of standard deviation ``scale``.
 
     Args:
-        channels: Number of channels.
+        channels: Number of channels; ``None`` takes the image's.
         scale: Standard deviation.
         size: Grid ``(h, w)``; the image's unless given.
         downscale: Divides the image's height and width, rounded up; not beside ``size``.
