@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jsonargparse import ArgumentError
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 import dip_lightning.callbacks
 import dip_lightning.data
@@ -27,6 +28,11 @@ from dip_lightning.cli_errors import cause, one_line
 from dip_lightning.data.base import MeasurementDataModule
 from dip_lightning.methods.base import BaseDIP
 from dip_lightning.run_folder import CONFIG
+
+#: Commands beside Lightning's own: the module whose ``main(arguments) -> exit code`` runs each.
+COMMANDS = {
+    "compare": "dip_lightning.compare.command",
+}
 
 TRAINER_DEFAULTS = {
     "max_epochs": 1,
@@ -48,7 +54,7 @@ class SaveRunConfig(SaveConfigCallback):
         """Write ``config.yaml``; ``dip-lightning fit --config`` on it repeats the run."""
         config = self.config.clone()
         config.pop("config", None)
-        text = self.parser.dump(config, skip_none=False)
+        text = self.parser.dump(config)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ResultWriter):
                 for folder in callback.run_folders:
@@ -104,28 +110,15 @@ def main(args: Sequence[str] | None = None) -> int:
         args: Arguments; those of the process by default.
 
     Returns:
-        The exit code: 0, or 2 with one line on the standard error where the user can mend something.
+        The exit code: 0, or 2 with one line on the standard error where the user can mend something. ``compare``
+        returns the number of jobs that failed.
     """
-    _quieten()
+    arguments = sys.argv[1:] if args is None else list(args)
     try:
-        DIPCLI(
-            BaseDIP,
-            MeasurementDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_callback=SaveRunConfig,
-            seed_everything_default=0,
-            trainer_defaults=dict(TRAINER_DEFAULTS),
-            auto_configure_optimizers=False,
-            parser_kwargs={
-                "prog": "dip-lightning",
-                "version": __version__,
-                "description": "Reconstruct an image from one measurement with a deep image prior.",
-                "exit_on_error": False,
-                "allow_abbrev": False,
-            },
-            args=None if args is None else list(args),
-        )
+        if arguments and arguments[0] in COMMANDS:
+            command: Callable[[list[str]], int] = importlib.import_module(COMMANDS[arguments[0]]).main
+            return command(arguments[1:])
+        run(arguments)
     except Exception as error:
         known = cause(error)
         if known is not None:
@@ -136,9 +129,38 @@ def main(args: Sequence[str] | None = None) -> int:
     return 0
 
 
+def run(arguments: list[str]) -> None:
+    """Run one of Lightning's commands, and let errors through.
+
+    Args:
+        arguments: ``["fit", "--config", ...]``.
+    """
+    _quieten()
+    DIPCLI(
+        BaseDIP,
+        MeasurementDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        save_config_callback=SaveRunConfig,
+        seed_everything_default=0,
+        trainer_defaults=dict(TRAINER_DEFAULTS),
+        auto_configure_optimizers=False,
+        parser_kwargs={
+            "prog": "dip-lightning",
+            "version": __version__,
+            "description": "Reconstruct an image from one measurement with a deep image prior. "
+            f"Further commands, each with its own --help: {', '.join(sorted(COMMANDS))}.",
+            "exit_on_error": False,
+            "allow_abbrev": False,
+        },
+        args=arguments,
+    )
+
+
 def _quieten() -> None:
     """Keep what Lightning says to the warnings that a user can act on."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter.*")  # main(args) is made to be called
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 with torch 2.12 and later
     warnings.filterwarnings("ignore", message=".*`tensorboardX` has been removed.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # the loader only counts

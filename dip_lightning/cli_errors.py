@@ -42,14 +42,16 @@ def one_line(message: str) -> str:
 
 def _option(found: re.Match[str], owner: str) -> str:
     name = found.group(1)
-    return f"{owner.rpartition('.')[2] or 'the configuration'} has no option '{name}'.{near_match(name, _options(owner))}"
+    what = owner.rpartition(".")[2] or "the configuration"
+    return f"{what} has no option '{name}'.{near_match(name, _options(owner))}"
 
 
 def _unrecognised(found: re.Match[str], owner: str) -> str:
     flag = found.group(1).lstrip("-").partition("=")[0]
-    group, _, name = flag.rpartition(".")
-    options = inspect.signature(Trainer.__init__).parameters if group == "trainer" else _GROUPS
-    return f"there is no option '{flag}'.{near_match(name or flag, options)}"
+    group, _, name = flag.partition(".")
+    if group == "trainer":
+        return f"there is no option '{flag}'.{near_match(name, inspect.signature(Trainer.__init__).parameters)}"
+    return f"there is no option '{flag}'.{near_match(group, _GROUPS)}"
 
 
 def _class(found: re.Match[str], owner: str) -> str:
@@ -95,8 +97,8 @@ def cause(error: BaseException | None) -> DIPError | None:
 
 
 _GROUPS = (
-    ("config", "seed_everything", "trainer", "model", "data", "ckpt_path")
-    + ("progress", "metrics", "checkpoint", "record", "print_config", "help")
+    *("config", "seed_everything", "trainer", "model", "data", "ckpt_path"),
+    *("progress", "metrics", "checkpoint", "record", "print_config", "help"),
 )
 _LEAVES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], str], str]], ...] = (
     (re.compile(r"Option '([^']+)' is not accepted"), _option),
@@ -119,7 +121,7 @@ def _options(owner: str) -> Iterable[str]:
         return _GROUPS
     found = getattr(importlib.import_module(module), name, None)
     classes = found.__mro__ if inspect.isclass(found) else ()
-    names = [name for c in classes for name in inspect.signature(c.__init__).parameters]
+    names = [name for c in classes for name in inspect.signature(vars(c).get("__init__", object.__init__)).parameters]
     return [name for name in names if name not in {"self", "args", "kwargs"}]
 
 

@@ -70,7 +70,8 @@ class Measurement:
             A new measurement; the physics is moved in place, as torch modules are.
         """
         physics = self.physics.to(device) if dtype is None else self.physics.to(device=device, dtype=dtype)
-        moved = {name: _move(getattr(self, name), device, dtype) for name in ("y", "initial", "target", "reference")}
+        names = ("y", "initial", "target", "reference")
+        moved: dict[str, Any] = {name: _move(getattr(self, name), device, dtype) for name in names}
         return replace(self, physics=physics, **moved)
 
     def validate(self) -> Measurement:

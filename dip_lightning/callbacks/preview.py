@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
 from dip_lightning.measurement import Measurement
 from dip_lightning.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def displayed(image: np.ndarray, measurement: Measurement) -> np.ndarray:
@@ -29,21 +32,22 @@ def displayed(image: np.ndarray, measurement: Measurement) -> np.ndarray:
     return np.asarray(image[0] if image.shape[0] != 3 else np.moveaxis(image, 0, -1))
 
 
-def draw_preview(
-    path: Path,
+def preview_figure(
     images: dict[str, np.ndarray],
     measurement: Measurement,
     summary: dict[str, Any],
     curves: dict[str, list[tuple[float, float]]],
-) -> None:
+) -> Figure:
     """Draw ``preview.png``: initial, estimate, target and error map, with the curve below.
 
     Args:
-        path: Where to write.
         images: Arrays ``[C, H, W]`` by name; without a target, the last output stands in its place.
         measurement: Says how images are shown.
         summary: Gives the scores in the titles.
         curves: Points ``(iteration, value)`` of ``loss`` and ``psnr``.
+
+    Returns:
+        The figure, to be saved.
     """
     from matplotlib.figure import Figure
 
@@ -51,7 +55,7 @@ def draw_preview(
     reference = "target" if "target" in shown else "last"
     low, high = measurement.value_range or (0.0, float(shown[reference].max()))
     figure = Figure(figsize=(14, 6.4), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[2.2, 1])
+    top, bottom = np.ravel(figure.subfigures(2, 1, height_ratios=[2.2, 1]))
     axes = top.subplots(1, 4)
     for axis, name in zip(axes, ("initial", "estimate", reference), strict=False):
         axis.imshow(shown[name], cmap="gray", vmin=low, vmax=high, interpolation="nearest")
@@ -68,7 +72,7 @@ def draw_preview(
         f"{summary['seconds']:.0f} s, stopped by {summary['stopped_by']}"
     )
     _draw_curves(bottom, curves)
-    figure.savefig(path, dpi=110, format="png")
+    return figure
 
 
 def _draw_curves(figure: Any, curves: dict[str, list[tuple[float, float]]]) -> None:

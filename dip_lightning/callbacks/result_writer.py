@@ -6,7 +6,8 @@ import logging
 import platform
 import re
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
 from dip_lightning.callbacks.metric_rows import MetricRows
-from dip_lightning.callbacks.preview import draw_preview
+from dip_lightning.callbacks.preview import preview_figure
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.base import BaseDIP
 from dip_lightning.run_folder import PREVIEW, RunFolder
@@ -73,18 +74,20 @@ class ResultWriter(Checkpoint):
         ]
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Claim the folders before anything is computed; for test and predict, read what is stored there."""
+        """Find the folders; for test and predict, read what is stored there."""
         assert isinstance(pl_module, BaseDIP)
         measurement = pl_module.take_measurement(trainer)
         self.run_folders = self.place(trainer, pl_module, measurement)
-        if stage == "fit":
-            for folder in self.run_folders:
-                folder.claim(self.overwrite, resume=trainer.ckpt_path is not None)
-                if folder.checkpoint.exists() and not folder.finished and trainer.ckpt_path is None:
-                    _LOG.warning("%s holds an interrupted run; --ckpt_path last would continue it.", folder.path)
-        elif trainer.ckpt_path is None:
+        if stage != "fit" and trainer.ckpt_path is None:
             stored = [torch.from_numpy(folder.read_image()) for folder in self.run_folders]
             pl_module.report("selected", torch.stack(stored))
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Claim the folders before anything is fitted; only here does Lightning tell that a fit is continued."""
+        for folder in self.run_folders:
+            folder.claim(self.overwrite, resume=trainer.ckpt_path is not None)
+            if folder.checkpoint.exists() and not folder.finished and trainer.ckpt_path is None:
+                _LOG.warning("%s holds an interrupted run; --ckpt_path last would continue it.", folder.path)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remove the files of a run that is being replaced, now that everything has been checked."""
@@ -111,10 +114,8 @@ class ResultWriter(Checkpoint):
             summary = self._summary(trainer, pl_module, member)
             folder.write_images(images, _attributes(pl_module.measurement, member))
             if self.preview:
-                curve = self.rows.curves(member)
-                folder.write_with(
-                    PREVIEW, lambda path, i=images, s=summary, c=curve: draw_preview(path, i, pl_module.measurement, s, c)
-                )
+                figure = preview_figure(images, pl_module.measurement, summary, self.rows.curves(member))
+                folder.write_with(PREVIEW, partial(figure.savefig, dpi=110, format="png"))
             folder.write_summary(summary)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -143,7 +144,7 @@ class ResultWriter(Checkpoint):
                 if "psnr" in part:
                     scores.update(part)
                 else:
-                    others[type(callback).__name__] = part
+                    others[part.get("rule", type(callback).__name__)] = part
         return {
             "method": method.name,
             "task": measurement.task,
@@ -174,7 +175,7 @@ def folder_name(name: str) -> str:
 
 
 def member_images(method: BaseDIP, member: int) -> dict[str, Any]:
-    """Images of one member as arrays ``[C, H, W]``: estimate, last, initial, and average, uncertainty, target if any."""
+    """Images of one member as arrays ``[C, H, W]``; average, uncertainty and target where there are any."""
     measurement = method.measurement
     images: dict[str, Tensor | None] = {
         "estimate": method.estimate,
@@ -204,10 +205,6 @@ def _device(device: torch.device) -> str:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    installed = {distribution.name.lower().replace("-", "_"): distribution.version for distribution in distributions()}
+    names = {package: package.lower().replace("-", "_") for package in _PACKAGES}
+    return {package: installed[name] for package, name in names.items() if name in installed}

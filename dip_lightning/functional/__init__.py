@@ -1,0 +1,1 @@
+"""Pure tensor functions under methods, callbacks and physics."""

@@ -47,12 +47,14 @@ class FitState(pl.LightningModule):
     @property
     def current_estimate(self) -> Tensor:
         """The image that would be reported if the fit ended now and no stopping rule had chosen: ``[B, C, H, W]``."""
-        return self.reports["average"] if "average" in self.reports else self.last_output
+        average = self.reports.get("average")
+        return self.last_output if average is None else average
 
     @property
     def estimate(self) -> Tensor:
         """The image that is reported: the iterate chosen by a stopping rule, else the average, else the last output."""
-        return self.reports["selected"] if "selected" in self.reports else self.current_estimate
+        selected = self.reports.get("selected")
+        return self.current_estimate if selected is None else selected
 
     @property
     def seconds(self) -> float:

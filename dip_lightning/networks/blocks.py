@@ -76,9 +76,7 @@ def convolution(
 
     It has no bias where a norm layer follows: there its gradient is zero, and Adam would turn rounding into drift.
     """
-    return nn.Conv2d(
-        in_channels, out_channels, size, stride, size // 2, bias=norm == "none", padding_mode=padding
-    )
+    return nn.Conv2d(in_channels, out_channels, size, stride, size // 2, bias=norm == "none", padding_mode=padding)
 
 
 class UntrainedNetwork(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -19,10 +21,7 @@ def reinitialise(network: nn.Module, seed: int) -> None:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if hasattr(network, "reset_parameters"):
-            network.reset_parameters()
-        else:
-            reset_children(network)
+        _reset(network) if hasattr(network, "reset_parameters") else reset_children(network)
 
 
 def reset_children(network: nn.Module) -> None:
@@ -33,7 +32,11 @@ def reset_children(network: nn.Module) -> None:
     """
     for module in network.modules():
         if module is not network and hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+            _reset(module)
+
+
+def _reset(module: Any) -> None:
+    module.reset_parameters()
 
 
 def normal_weights(network: nn.Module, std: float = 0.02) -> None:

@@ -111,7 +111,7 @@ class SkipNet(UntrainedNetwork):
         for encoder, skip in zip(self.encoders, self.skips, strict=True):
             skips.append(None if isinstance(skip, nn.Identity) else skip(x))
             x = encoder(x)
-        for decoder, joined in zip(reversed(self.decoders), reversed(skips), strict=True):  # type: ignore[call-overload]
+        for decoder, joined in zip(reversed(self.decoders), reversed(skips), strict=True):
             x = _double(x, self.upsampling)
             x = decoder(x if joined is None else torch.cat([joined, x], dim=1))
         result: Tensor = self.exit(x)

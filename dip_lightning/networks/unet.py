@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
@@ -69,7 +70,7 @@ class UNet(UntrainedNetwork):
             return _double_convolution((first, middle, last), norm, activation, step)
 
         self.entry = block(in_channels, channels[0], channels[0])
-        self.down = nn.ModuleList(block(a, b, b, stride) for a, b in zip(channels[:-1], channels[1:], strict=True))
+        self.down = nn.ModuleList(block(a, b, b, stride) for a, b in pairwise(channels))
         self.up = nn.ModuleList()
         below = channels[-1]
         for scale in reversed(range(len(channels) - 1)):

@@ -1,0 +1,128 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+
+from dip_lightning.cli import main
+from dip_lightning.cli_errors import one_line
+
+CONFIG = Path(__file__).parents[1] / "configs" / "demo.yaml"
+SMALL = [f"--config={CONFIG}", "--data.size=32", "--model.outer_steps=2", "--model.inner_steps=2"]
+
+
+def test_fit_test_predict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = [*SMALL, f"--trainer.default_root_dir={tmp_path}"]
+    assert main(["fit", *small]) == 0
+    run = tmp_path / "aseqdip_ct" / "shepp_logan_32" / "seed0"
+    assert f"Results: {run}" in capsys.readouterr().out
+    assert {path.name for path in run.iterdir()} == {
+        *("config.yaml", "metrics.csv", "reconstruction.h5", "summary.json", "preview.png", "checkpoints")
+    }
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["method"], summary["task"], summary["iterations"]) == ("aseqdip", "ct", 4)
+    header, *rows = (run / "metrics.csv").read_text().splitlines()
+    assert header.split(",")[:3] == ["iteration", "seconds", "loss"]
+    assert [row.split(",")[0] for row in rows] == ["2", "4"]
+
+    assert main(["test", *small]) == 0
+    scored = capsys.readouterr().out
+    assert f"{summary['psnr']['estimate']:.4f}"[:5] in scored
+
+    assert main(["predict", *small]) == 0
+    with h5py.File(run / "reconstruction.h5") as file:
+        assert np.array_equal(np.load(run / "prediction.npy"), file["estimate"])
+
+
+def test_a_run_repeats_from_its_own_config(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(["fit", *SMALL, f"--record.run_dir={first}", "--seed_everything=4"]) == 0
+    assert main(["fit", f"--config={first / 'config.yaml'}", f"--record.run_dir={second}"]) == 0
+    with h5py.File(first / "reconstruction.h5") as a, h5py.File(second / "reconstruction.h5") as b:
+        assert np.array_equal(a["estimate"], b["estimate"])
+    resolved = yaml.safe_load((second / "config.yaml").read_text())
+    assert resolved["seed_everything"] == 4
+
+
+def test_a_finished_run_is_not_replaced_unless_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = [*SMALL, f"--record.run_dir={tmp_path}", "--record.preview=false"]
+    assert main(["fit", *small]) == 0
+    before = (tmp_path / "summary.json").read_bytes()
+    capsys.readouterr()
+    assert main(["fit", *small]) == 2
+    assert "finished run" in capsys.readouterr().err
+    assert (tmp_path / "summary.json").read_bytes() == before
+    assert main(["fit", *small, "--record.overwrite=true"]) == 0
+    assert main(["fit", *small, "--ckpt_path=last", "--model.outer_steps=3"]) == 0
+    assert json.loads((tmp_path / "summary.json").read_text())["iterations"] == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--model.regularisaton=2"], "Did you mean 'regularisation'"),
+        (["--model.network=SmalUNet"], "Did you mean 'SmallUNet'"),
+        (["--model.network.nrm=batch"], "Did you mean 'norm'"),
+        (["--model.reduction=nrm"], "Did you mean 'norm'"),
+        (["--model.inner_steps=two"], "expected int, got 'two'"),
+        (["--trainer.max_epoch=2"], "Did you mean 'max_epochs'"),
+        (["--dat.size=2"], "Did you mean 'data'"),
+        (["--data=Phantm"], "Did you mean 'Phantom'"),
+        (["--data.acquisition.views=0"], "at least one view"),
+        (["--trainer.accelerator=gpu"], "no"),
+        (["--trainer.callbacks=null"], "InputUpdate"),
+        (["--trainer.callbacks+=EarlyStopingWMV"], "Did you mean 'EarlyStoppingWMV'"),
+        (["--model.network.in_channels=2"], "in_channels"),
+        (["--data.index=-1"], "must not be negative"),
+        (["--config=nowhere.yaml"], "no file"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_exit_code_2(
+    arguments: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", *SMALL, f"--record.run_dir={tmp_path / 'run'}", *arguments]) == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("dip-lightning")]
+    assert len(error) == 1
+    assert expected in error[0]
+    assert len(error[0]) < 400
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_a_wrong_subcommand_names_the_near_match(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fitt"]) == 2
+    assert "Did you mean 'fit'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["--version"], ["fit", "--help"], ["fit", *SMALL, "--print_config"]])
+def test_help_version_and_print_config(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(command)
+    assert exit_.value.code in (0, None)
+    assert capsys.readouterr().out
+
+
+def test_the_module_is_the_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dip_lightning", "fit", "--config=nowhere.yaml"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+
+
+def test_an_unreadable_output_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocker = tmp_path / "file"
+    blocker.write_text("in the way")
+    assert main(["fit", *SMALL, f"--record.run_dir={blocker / 'run'}"]) == 2
+    assert "Cannot write" in capsys.readouterr().err
+    assert blocker.read_text() == "in the way"
+
+
+def test_an_unknown_message_stays_on_one_line() -> None:
+    assert one_line("first\n   second") == "first second"
