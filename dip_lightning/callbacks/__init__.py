@@ -4,8 +4,10 @@ from dip_lightning.callbacks.averaging import OutputAveraging, UniformAveraging
 from dip_lightning.callbacks.checkpoint import ResumeCheckpoint
 from dip_lightning.callbacks.early_stopping import EarlyStoppingEMV, EarlyStoppingWMV
 from dip_lightning.callbacks.input_update import DataConsistentInputUpdate, InputUpdate
+from dip_lightning.callbacks.learned_input import LearnedInput
 from dip_lightning.callbacks.metrics import ReconstructionMetrics
 from dip_lightning.callbacks.pictures import Pictures
+from dip_lightning.callbacks.posterior import PosteriorSamples
 from dip_lightning.callbacks.progress import DIPProgress
 from dip_lightning.callbacks.result_writer import ResultWriter
 from dip_lightning.callbacks.stopping import StoppingRule
@@ -17,7 +19,9 @@ __all__ = [
     "EarlyStoppingWMV",
     "InputUpdate",
     "OutputAveraging",
+    "LearnedInput",
     "Pictures",
+    "PosteriorSamples",
     "ReconstructionMetrics",
     "ResultWriter",
     "ResumeCheckpoint",

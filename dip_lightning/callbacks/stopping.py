@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dip_lightning.errors import ConfigurationError, check_option
+from dip_lightning.hooks import StopsFit
 
 if TYPE_CHECKING:
     from dip_lightning.methods.base import BaseDIP
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 Action = Literal["stop", "record"]
 
 
-class StoppingRule(pl.Callback, ABC):
+class StoppingRule(pl.Callback, StopsFit, ABC):
     """Choose the iterate at the minimum of a statistic, and stop when it has not fallen for a while.
 
     A rule overrides :meth:`statistic`. It is asked once in an outer step. At every new minimum the current estimate
@@ -62,6 +63,11 @@ class StoppingRule(pl.Callback, ABC):
         Returns:
             ``[B]``, or ``None`` as long as there is none.
         """
+
+    @property
+    def stops(self) -> bool:
+        """Whether it ends the fit, rather than record where it would have."""
+        return self.action == "stop"
 
     @property
     def label(self) -> str:

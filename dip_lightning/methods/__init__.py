@@ -3,5 +3,24 @@
 from dip_lightning.methods.aseqdip import ASeqDIP
 from dip_lightning.methods.base import BaseDIP
 from dip_lightning.methods.dip import DIP
+from dip_lightning.methods.edip import EDIP
+from dip_lightning.methods.esdip import ESDIP
+from dip_lightning.methods.refguideddip import RefGuidedDIP
+from dip_lightning.methods.selfguideddip import SelfGuidedDIP
+from dip_lightning.methods.sglddip import SGLDDIP
+from dip_lightning.methods.subspacedip import SubspaceDIP
+from dip_lightning.methods.tvdip import TVDIP, TVDIPSplitting
 
-__all__ = ["ASeqDIP", "BaseDIP", "DIP"]
+__all__ = [
+    "ASeqDIP",
+    "BaseDIP",
+    "DIP",
+    "EDIP",
+    "ESDIP",
+    "RefGuidedDIP",
+    "SGLDDIP",
+    "SelfGuidedDIP",
+    "SubspaceDIP",
+    "TVDIP",
+    "TVDIPSplitting",
+]

@@ -61,11 +61,11 @@ def check_network(network: nn.Module, z: Tensor, measurement: Measurement) -> No
         )
 
 
-def demand_callback(method: str, callbacks: list[Any], kind: type, why: str, example: str) -> None:
+def demand_callback(method: nn.Module, callbacks: list[Any], kind: type, why: str, example: str) -> None:
     """Check that a callback which a method cannot do without is there.
 
     Args:
-        method: Name of the method.
+        method: The method.
         callbacks: The trainer's callbacks.
         kind: What one of them must be.
         why: What it does, after "a callback that".
@@ -76,5 +76,5 @@ def demand_callback(method: str, callbacks: list[Any], kind: type, why: str, exa
     """
     if not any(isinstance(callback, kind) for callback in callbacks):
         raise MissingCallbackError(
-            f"{method} needs a callback that {why}; add '- class_path: {example}' to trainer.callbacks."
+            f"{type(method).__name__} needs a callback that {why}; add '- class_path: {example}' to trainer.callbacks."
         )

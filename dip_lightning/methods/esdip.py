@@ -1,0 +1,26 @@
+"""Deep image prior with early stopping."""
+
+from __future__ import annotations
+
+from dip_lightning.hooks import StopsFit
+from dip_lightning.methods.checks import demand_callback
+from dip_lightning.methods.dip import DIP
+
+
+class ESDIP(DIP):
+    """ES-DIP: vanilla DIP, stopped by a rule that needs no truth.
+
+    Source: Wang et al., TMLR 2023 (arXiv 2112.06074). The stopping rules are callbacks and work with every method;
+    this one is vanilla DIP that refuses to run without. Theirs is ``EarlyStoppingWMV`` or ``EarlyStoppingEMV``.
+    """
+
+    def setup(self, stage: str) -> None:
+        """Check that something stops the fit; see the base class.
+
+        Raises:
+            MissingCallbackError: If no callback does.
+        """
+        if stage == "fit":
+            stopping = [c for c in self.trainer.callbacks if isinstance(c, StopsFit) and c.stops]  # type: ignore[attr-defined]
+            demand_callback(self, stopping, StopsFit, "stops the fit", "EarlyStoppingWMV")
+        super().setup(stage)
