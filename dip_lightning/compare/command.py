@@ -1,0 +1,168 @@
+"""``dip-lightning compare``: work off the jobs of a comparison."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from dip_lightning.callbacks.progress import duration
+from dip_lightning.compare.execute import failure_of
+from dip_lightning.compare.jobs import Job, State, expand, read_json, shard, state, write_json
+from dip_lightning.compare.local import LocalRunner
+from dip_lightning.compare.plan import Plan, load_plan
+from dip_lightning.compare.progress import Display
+from dip_lightning.errors import RunFolderError
+from dip_lightning.run_folder import SUMMARY
+
+#: What is known of a comparison as a whole, beside its run folders.
+COMPARISON = "comparison.json"
+_MOST_FAILURES_IN_EXIT_CODE = 100
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command.
+
+    Args:
+        arguments: What follows ``compare`` on the command line.
+
+    Returns:
+        The number of jobs that failed, at most 100.
+    """
+    options = _parser().parse_args(arguments)
+    plan = load_plan(options.config, options.root)
+    jobs = shard(unique(expand(plan)), options.shard)
+    states = {job.name: state(job) for job in jobs}
+    if options.dry_run:
+        print_plan(jobs, states, max(options.workers, 1))
+        return 0
+    _describe(plan)
+    again: set[State] = {"failed"} if options.retry_failed else set()
+    open_jobs = [job for job in jobs if states[job.name] in {"new", "interrupted"} | again]
+    counts = Counter(states.values())
+    print(f"{plan.name}: {len(jobs)} jobs, {_count(counts)}; {len(open_jobs)} to do. Root: {plan.root}", flush=True)
+    _run(options, open_jobs)
+    return _report_failures(jobs)
+
+
+def _run(options: argparse.Namespace, jobs: list[Job]) -> None:
+    display = Display(len(jobs), options.quiet)
+    try:
+        if options.runner == "ray":
+            from dip_lightning.compare.ray_runner import RayRunner
+
+            RayRunner(
+                options.address, options.cpus_per_job, options.gpus_per_job, options.retries, options.retry_failed
+            ).run(jobs, display)
+        else:
+            devices = [int(device) for device in (options.devices or "").split(",") if device.strip()]
+            LocalRunner(options.workers, options.threads, devices, options.retry_failed, not options.no_wait).run(
+                jobs, display
+            )
+    finally:
+        display.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dip-lightning compare",
+        description="Run every method of a comparison on every measurement, resuming where it was left.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--config", type=Path, required=True, help="the comparison's YAML file")
+    add("--root", type=Path, help="folder of the run folders, instead of the file's `root`")
+    add("--dry-run", action="store_true", help="list the jobs, with an estimate of their time, and stop")
+    add("--workers", type=int, default=1, help="processes at once; 0: none but this one (for debugging)")
+    add("--threads", type=int, help="threads of each worker; default: the cores divided among the workers")
+    add("--devices", help="CUDA devices to deal out to the workers, e.g. 0,1")
+    add("--shard", metavar="I/N", help="do the I-th of N parts of the job list, e.g. in a SLURM array")
+    add("--retry-failed", action="store_true", help="try failed jobs again, from their beginning")
+    add("--no-wait", action="store_true", help="do not wait for jobs that another process is at")
+    add("--quiet", action="store_true", help="show no progress")
+    add("--runner", choices=("local", "ray"), default="local")
+    add("--address", help="Ray: address of the cluster; default: a cluster on this machine")
+    add("--cpus-per-job", type=float, default=1.0, help="Ray: cores, and threads, of a job")
+    add("--gpus-per-job", type=float, default=0.0, help="Ray: GPUs of a job; a fraction shares one")
+    add("--retries", type=int, default=3, help="Ray: how often a job is started again after its machine is lost")
+    return parser
+
+
+def unique(jobs: Iterable[Job]) -> list[Job]:
+    """Leave out jobs that a grid names twice."""
+    return list({job.name: job for job in jobs}.values())
+
+
+def print_plan(jobs: Sequence[Job], states: dict[str, State], workers: int) -> None:
+    """List jobs with what finished ones say about their time.
+
+    Args:
+        jobs: The jobs.
+        states: How far each is, by name.
+        workers: Jobs at once.
+    """
+    times = expected_seconds(jobs, states)
+    known, unknown = 0.0, 0
+    for job in jobs:
+        done, seconds = states[job.name] == "finished", times.get(job.name)
+        note = "" if done else "time unknown" if seconds is None else f"about {duration(seconds)}"
+        print(f"{states[job.name]:<12} {job.name}  {note}".rstrip())
+        known += 0.0 if done else seconds or 0.0
+        unknown += not done and seconds is None
+    more = f", and {unknown} whose time is unknown" if unknown else ""
+    print(f"{len(jobs)} jobs: {_count(Counter(states.values()))}. About {duration(known / workers)} to go{more}.")
+
+
+def expected_seconds(jobs: Sequence[Job], states: dict[str, State]) -> dict[str, float]:
+    """Estimate the time of unfinished jobs: the median of the same method on the same data, or on any.
+
+    Args:
+        jobs: The jobs.
+        states: How far each is, by name.
+
+    Returns:
+        Seconds by name; jobs of which nothing is known are left out.
+    """
+    same: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
+    for job in jobs:
+        if states[job.name] == "finished":
+            seconds = (read_json(job.folder / SUMMARY) or {}).get("seconds")
+            if isinstance(seconds, int | float):
+                same[job.method, job.data].append(seconds)
+                same[(job.method,)].append(seconds)
+    medians = {key: statistics.median(values) for key, values in same.items()}
+    found = {job.name: medians.get((job.method, job.data), medians.get((job.method,))) for job in jobs}
+    return {name: seconds for name, seconds in found.items() if seconds is not None and states[name] != "finished"}
+
+
+def _describe(plan: Plan) -> None:
+    """Say in the root what it holds; the report reads it."""
+    methods = [entry.name for entry in plan.methods + plan.baselines]
+    content = {"name": plan.name, "methods": methods, "reference": plan.reference, "seeds": list(plan.seeds)}
+    try:
+        write_json(plan.root / COMPARISON, content)
+    except OSError as error:
+        raise RunFolderError(
+            f"Cannot write to the root {plan.root} ({error.strerror}): set `root:` or --root to another folder."
+        ) from error
+
+
+def _report_failures(jobs: Sequence[Job]) -> int:
+    states = {job.name: state(job) for job in jobs}
+    failed = [job for job in jobs if states[job.name] == "failed"]
+    print(f"{len(jobs)} jobs: {_count(Counter(states.values()))}.")
+    for job in failed[:20]:
+        print(f"  failed: {job.name}: {_first_line((failure_of(job) or {}).get('error', 'unknown'))}")
+    if failed:
+        print("  --retry-failed tries them again; failure.json in each run folder has the traceback.")
+    return min(len(failed), _MOST_FAILURES_IN_EXIT_CODE)
+
+
+def _first_line(text: str) -> str:
+    return (text.splitlines() or [""])[0][:300]
+
+
+def _count(counts: Counter[State]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"

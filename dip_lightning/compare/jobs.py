@@ -1,0 +1,211 @@
+"""Jobs as data: which fits a comparison consists of, where each is kept, and how far it is."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dip_lightning.compare.config_tree import Tree, content_hash, get_key, set_key
+from dip_lightning.compare.plan import Entry, Plan
+from dip_lightning.errors import ConfigurationError
+from dip_lightning.run_folder import CHECKPOINT, SUMMARY, written_whole
+
+Kind = Literal["fit", "baseline"]
+State = Literal["finished", "failed", "interrupted", "new"]
+JOB, FAILURE, LOG = "job.json", "failure.json", "log.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One reconstruction: a configuration, a measurement and a seed.
+
+    Attributes:
+        kind: ``fit`` runs ``dip-lightning fit``; ``baseline`` runs a baseline.
+        method: Name in tables, with the grid's values.
+        data: Name of the source of the measurement, with the grid's values.
+        index: Which measurement of the source; ``None`` leaves the configuration's.
+        seed: Seed of the fit.
+        tree: Configuration with nothing left to look up.
+        key: Hash of the configuration, which holds measurement and seed.
+        root: Folder of the comparison.
+        comparison: Its name.
+    """
+
+    kind: Kind
+    method: str
+    data: str
+    index: int | None
+    seed: int
+    tree: Tree
+    key: str
+    root: str
+    comparison: str
+
+    @property
+    def name(self) -> str:
+        """Folder below the root: ``<method>/<data>_<index>_seed<k>_<hash>``."""
+        parts = [self.data, "" if self.index is None else str(self.index), f"seed{self.seed}", self.key]
+        return f"{safe(self.method)}/{'_'.join(safe(part) for part in parts if part)}"
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return Path(self.root) / self.name
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as JSON types."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Job:
+        """Bring back what :meth:`as_dict` gave."""
+        return cls(**{name: values[name] for name in cls.__slots__})
+
+
+def safe(text: str) -> str:
+    """Replace what a folder's name should not hold; long names are cut."""
+    return re.sub(r"[^\w.+=,-]+|\.\.+", "_", text).strip("._")[:80]
+
+
+def expand(plan: Plan) -> Iterator[Job]:
+    """List the jobs of a comparison: measurement by measurement, so that early results can be compared.
+
+    Args:
+        plan: The comparison.
+
+    Raises:
+        ConfigurationError: If an override does not fit its configuration.
+    """
+    variants = [variant for entry in plan.methods for variant in _method_variants(plan, entry)]
+    variants += [("baseline", entry, entry.name, entry.tree or {}) for entry in plan.baselines]
+    for data, source in _data_variants(plan):
+        for index in source.indices or (None,):
+            for kind, entry, label, tree in variants:
+                placed = _place(kind, tree, source, index, plan)
+                for seed in entry.seeds or (plan.seeds if kind == "fit" else plan.seeds[:1]):
+                    yield _job(kind, label, data, index, seed, placed, plan)
+
+
+def _method_variants(plan: Plan, entry: Entry) -> Iterator[tuple[Kind, Entry, str, Tree]]:
+    grid = {**{key: values for key, values in plan.grid.items() if not _of_data(key)}, **entry.grid}
+    tree: Tree = entry.tree or {}
+    for key, value in {**plan.overrides, **entry.overrides}.items():
+        tree = set_key(tree, key, value)
+    for values, label in _combinations(grid):
+        variant = tree
+        for key, value in values.items():
+            variant = set_key(variant, key, value)
+        yield "fit", entry, entry.name + label, variant
+
+
+def _data_variants(plan: Plan) -> Iterator[tuple[str, Entry]]:
+    grid = {key: values for key, values in plan.grid.items() if _of_data(key)}
+    for source in plan.data:
+        for values, label in _combinations(grid):
+            overrides = {**source.overrides, **values}
+            yield source.name + label, Entry(source.name, source.tree, overrides, indices=source.indices)
+
+
+def _combinations(grid: dict[str, list[Any]]) -> Iterator[tuple[Tree, str]]:
+    for values in itertools.product(*grid.values()):
+        chosen = dict(zip(grid, values, strict=True))
+        label = ",".join(f"{key.rpartition('.')[2]}={_short(value)}" for key, value in chosen.items())
+        yield chosen, f"[{label}]" if label else ""
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict) and "class_path" in value:
+        arguments = ",".join(f"{key}={_short(item)}" for key, item in (value.get("init_args") or {}).items())
+        return str(value["class_path"]).rpartition(".")[2] + (f"({arguments})" if arguments else "")
+    return json.dumps(value) if isinstance(value, dict | list) else str(value)
+
+
+def _of_data(key: str) -> bool:
+    return key.startswith("data.")
+
+
+def _place(kind: Kind, tree: Tree, source: Entry, index: int | None, plan: Plan) -> Tree:
+    """Put the measurement into a method's or a baseline's configuration."""
+    if kind == "baseline":
+        own = plan.methods[0].tree if plan.methods else None
+        placed: Tree = {"baseline": tree, "data": source.tree or (own or {}).get("data")}
+        if "trainer.accelerator" in plan.overrides:
+            placed["accelerator"] = plan.overrides["trainer.accelerator"]
+        overrides = {key: value for key, value in plan.overrides.items() if _of_data(key)}
+    else:
+        placed = tree if source.tree is None else {**tree, "data": source.tree}
+        overrides = {key: value for key, value in plan.overrides.items() if _of_data(key)} if source.tree else {}
+    if not placed.get("data"):
+        raise ConfigurationError("There are no data: add `data:` to the comparison or to the method's configuration.")
+    for key, value in {**overrides, **source.overrides}.items():
+        placed = set_key(placed, key, value)
+    if index is not None:
+        placed = set_key(placed, "data.index", index)
+    if get_key(placed, "data.batch", 1) != 1:
+        raise ConfigurationError("data.batch must be 1 in a comparison: every measurement is a job of its own.")
+    return placed
+
+
+def _job(kind: Kind, label: str, data: str, index: int | None, seed: int, tree: Tree, plan: Plan) -> Job:
+    tree = {**tree, "seed_everything": seed}
+    if kind == "fit" and get_key(tree, "model.seed") is not None:
+        tree = set_key(tree, "model.seed", seed)
+    return Job(kind, label, data, index, seed, tree, content_hash(tree), str(plan.root), plan.name)
+
+
+def shard(jobs: list[Job], part: str | None) -> list[Job]:
+    """Take the ``i``-th of ``n`` parts of the list, ``i`` from 1: every ``n``-th job, so that parts cost alike.
+
+    Args:
+        jobs: All jobs.
+        part: ``i/n``, or ``None`` for all.
+
+    Raises:
+        ConfigurationError: If the part does not exist.
+    """
+    if part is None:
+        return jobs
+    found = re.fullmatch(r"(\d+)/(\d+)", part)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise ConfigurationError(f"--shard {part} must be i/n with i from 1 to n, e.g. 2/8.")
+    return jobs[int(found[1]) - 1 :: int(found[2])]
+
+
+def state(job: Job) -> State:
+    """Say how far a job is; cheap enough to ask of a hundred thousand."""
+    summary = read_json(job.folder / SUMMARY)
+    if summary is not None:
+        return "finished"
+    if (job.folder / FAILURE).exists() or failure_beside(job).exists():
+        return "failed"
+    return "interrupted" if (job.folder / CHECKPOINT).exists() else "new"
+
+
+def control(job: Job) -> Path:
+    """Folder of locks, and of failures that cannot be written to the run folder."""
+    return Path(job.root) / ".jobs"
+
+
+def failure_beside(job: Job) -> Path:
+    """Where a failure is recorded if the run folder cannot be written."""
+    return control(job) / f"{safe(job.method)}_{job.key}.{FAILURE}"
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Read an object; ``None`` where the file is missing, broken or something else."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) and content else None
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write an object whole."""
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")

@@ -1,0 +1,204 @@
+"""A comparison as its YAML file states it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dip_lightning.compare.config_tree import Tree, load_tree
+from dip_lightning.errors import ConfigurationError, near_match
+
+_TOP = ("name", "root", "methods", "baselines", "data", "seeds", "grid", "overrides", "reference")
+_METHOD = ("name", "config", "overrides", "grid", "seeds")
+_BASELINE = ("name", "class_path", "init_args", "seeds")
+_DATA = ("name", "config", "indices", "overrides")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method, a baseline, or a source of measurements in a comparison.
+
+    Attributes:
+        name: How tables call it.
+        tree: Its configuration; of a data entry without a file ``None``: the methods' own data.
+        overrides: Values by dotted key.
+        grid: Lists of values by dotted key, of which every combination is run.
+        seeds: Its own seeds, or ``None``.
+        indices: Which measurements; ``None`` leaves the configuration's.
+    """
+
+    name: str
+    tree: Tree | None = None
+    overrides: Tree = field(default_factory=dict)
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    seeds: tuple[int, ...] | None = None
+    indices: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared: every method and baseline, on every measurement, with every seed.
+
+    Attributes:
+        name: Name of the comparison.
+        root: Folder of all run folders.
+        methods: Configurations of fits.
+        baselines: Reconstructions that need no network fit.
+        data: Sources of measurements.
+        seeds: Seeds of methods that do not say otherwise.
+        grid: Lists of values by dotted key, for all methods; ``data.`` keys for baselines as well.
+        overrides: Values by dotted key, likewise.
+        reference: Method that others are compared with in tables; ``None`` for the first.
+    """
+
+    name: str
+    root: Path
+    methods: tuple[Entry, ...]
+    baselines: tuple[Entry, ...]
+    data: tuple[Entry, ...]
+    seeds: tuple[int, ...] = (0,)
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    overrides: Tree = field(default_factory=dict)
+    reference: str | None = None
+
+
+def load_plan(path: Path, root: Path | None = None) -> Plan:
+    """Read a comparison.
+
+    Args:
+        path: Its YAML file; the files that it names are relative to it, ``root`` to the working folder.
+        root: Used instead of the file's ``root``.
+
+    Raises:
+        ConfigurationError: If a key is unknown, a name is given twice, or a file is missing.
+    """
+    content = _read(path)
+    _check_keys(content, _TOP, str(path))
+    folder = path.parent
+    plan = Plan(
+        name=str(content.get("name", path.stem)),
+        root=Path(root or content.get("root") or Path("runs") / "compare" / path.stem),
+        methods=tuple(_method(item, folder) for item in _list(content.get("methods"))),
+        baselines=tuple(_baseline(item) for item in _list(content.get("baselines"))),
+        data=tuple(_data(item, folder) for item in _list(content.get("data"))) or (Entry(""),),
+        seeds=_seeds(content.get("seeds", [0])),
+        grid=_grid(content.get("grid")),
+        overrides=dict(content.get("overrides") or {}),
+        reference=content.get("reference"),
+    )
+    _check(plan, path)
+    return plan
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"--config {path} does not exist.") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"--config {path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path} must hold keys such as methods, data and seeds.")
+    return content
+
+
+def _check(plan: Plan, path: Path) -> None:
+    entries = plan.methods + plan.baselines
+    if not entries:
+        raise ConfigurationError(f"{path} names neither methods nor baselines.")
+    names = [entry.name for entry in entries]
+    doubled = {name for name in names if names.count(name) > 1}
+    if doubled:
+        raise ConfigurationError(f"{path}: the name {', '.join(sorted(doubled))} is given twice; add `name:` to one.")
+    if plan.baselines and any(entry.tree is None for entry in plan.data) and not plan.methods:
+        raise ConfigurationError(f"{path}: baselines need `data:` with a config.")
+    labels = [entry.name for entry in plan.data]
+    if len(set(labels)) < len(labels):
+        raise ConfigurationError(f"{path}: every item of data needs a `name:` of its own, not {labels}.")
+    chosen = plan.reference
+    if chosen is not None and re.sub(r"\[.*", "", chosen) not in names:
+        raise ConfigurationError(f"{path}: reference={chosen!r} is no method.{near_match(chosen, names)}")
+
+
+def _method(item: Any, folder: Path) -> Entry:
+    item = {"config": item} if isinstance(item, str) else item
+    _check_keys(item, _METHOD, "methods")
+    if "config" not in item:
+        raise ConfigurationError(f"methods: {item} names no `config:`.")
+    tree = item["config"] if isinstance(item["config"], dict) else load_tree(folder / str(item["config"]))
+    if not isinstance(tree, dict) or "model" not in tree:
+        raise ConfigurationError(f"methods: {item['config']} has no `model:`.")
+    name = item.get("name") or (Path(item["config"]).stem if isinstance(item["config"], str) else "method")
+    seeds = None if item.get("seeds") is None else _seeds(item["seeds"])
+    return Entry(str(name), tree, dict(item.get("overrides") or {}), _grid(item.get("grid")), seeds)
+
+
+def _baseline(item: Any) -> Entry:
+    item = {"class_path": item} if isinstance(item, str) else item
+    _check_keys(item, _BASELINE, "baselines")
+    if "class_path" not in item:
+        raise ConfigurationError(f"baselines: {item} names no `class_path:`.")
+    name = item.get("name") or str(item["class_path"]).rpartition(".")[2]
+    tree = {key: item[key] for key in ("class_path", "init_args") if key in item}
+    return Entry(str(name), tree, seeds=None if item.get("seeds") is None else _seeds(item["seeds"]))
+
+
+def _data(item: Any, folder: Path) -> Entry:
+    item = {"config": item} if isinstance(item, str) else item
+    _check_keys(item, _DATA, "data")
+    config = item.get("config")
+    tree = load_tree(folder / config) if isinstance(config, str) else config
+    if isinstance(tree, dict) and "data" in tree and "class_path" not in tree:
+        tree = tree["data"]
+    name = item.get("name", Path(config).stem if isinstance(config, str) else "")
+    overrides = dict(item.get("overrides") or {})
+    wrong = [key for key in overrides if not key.startswith("data.")]
+    if wrong:
+        raise ConfigurationError(f"data: the override {wrong[0]} must begin with `data.`.")
+    return Entry(str(name), tree, overrides, indices=_indices(item.get("indices")))
+
+
+def _indices(value: Any) -> tuple[int, ...] | None:
+    """Read ``3``, ``[0, 4]`` or ``"0-9,12"`` (ends included)."""
+    if value is None:
+        return None
+    if isinstance(value, int):
+        return (value,)
+    if isinstance(value, str) and re.fullmatch(r"\s*\d+(-\d+)?(\s*,\s*\d+(-\d+)?)*\s*", value):
+        ends = [[int(end) for end in part.split("-")] for part in value.split(",")]
+        return tuple(index for end in ends for index in range(end[0], end[-1] + 1))
+    if isinstance(value, list) and all(isinstance(index, int) for index in value):
+        return tuple(value)
+    raise ConfigurationError(f"data: indices={value!r} is neither a list nor a range such as 0-9.")
+
+
+def _seeds(value: Any) -> tuple[int, ...]:
+    """Read a list of seeds, or how many from 0 on."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return tuple(range(value))
+    if isinstance(value, list) and value and all(isinstance(seed, int) and seed >= 0 for seed in value):
+        return tuple(dict.fromkeys(value))
+    raise ConfigurationError(f"seeds={value!r} is neither a list of seeds nor how many there are.")
+
+
+def _grid(value: Any) -> dict[str, list[Any]]:
+    if not isinstance(value or {}, dict) or not all(isinstance(item, list) and item for item in (value or {}).values()):
+        raise ConfigurationError(f"grid={value!r} must give a list of values for each key.")
+    return dict(value or {})
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _check_keys(item: Any, known: Iterable[str], where: str) -> None:
+    if not isinstance(item, dict):
+        raise ConfigurationError(f"{where}: {item!r} must be a name or keys with values.")
+    for key in item:
+        if key not in known:
+            raise ConfigurationError(f"{where}: the key '{key}' is unknown.{near_match(str(key), known)}")

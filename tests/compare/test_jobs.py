@@ -1,0 +1,169 @@
+"""Jobs: which there are, what they are called, and what makes another job of one."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dip_lightning.cli import main
+from dip_lightning.compare.command import expected_seconds, unique
+from dip_lightning.compare.config_tree import content_hash, get_key, load_tree, set_key
+from dip_lightning.compare.jobs import Job, expand, shard, state, write_json
+from dip_lightning.compare.plan import load_plan
+from dip_lightning.errors import ConfigurationError
+from dip_lightning.run_folder import SUMMARY
+from tests.compare.small import METHOD, write_plan
+
+
+def jobs_of(folder: Path, **changes: object) -> list[Job]:
+    return list(expand(load_plan(write_plan(folder, **changes))))
+
+
+def test_every_method_on_every_measurement_with_every_seed(tmp_path):
+    plan = write_plan(
+        tmp_path,
+        methods=[{"name": "a", "config": METHOD}, {"name": "b", "config": METHOD, "seeds": [7]}],
+        data=[{"name": "ct", "config": load_plan(write_plan(tmp_path)).data[0].tree, "indices": "0-2,5"}],
+        seeds=3,
+    )
+    jobs = list(expand(load_plan(plan)))
+    assert {(job.method, job.index, job.seed) for job in jobs} == {
+        *(("a", index, seed) for index in (0, 1, 2, 5) for seed in range(3)),
+        *(("b", index, 7) for index in (0, 1, 2, 5)),
+    }
+    assert len({job.key for job in jobs if job.method == "a"}) == 12
+    assert all(get_key(job.tree, "data.index") == job.index for job in jobs)
+
+
+def test_grid_over_method_and_data(tmp_path):
+    grid = {"model.outer_steps": [2, 4], "data.acquisition.views": [5, 6, 7]}
+    jobs = jobs_of(tmp_path, grid=grid, baselines=["Initial"])
+    fits = [job for job in jobs if job.kind == "fit"]
+    assert {(job.method, job.data) for job in fits} == {
+        (f"dip[outer_steps={steps}]", f"ct[views={views}]") for steps in (2, 4) for views in (5, 6, 7)
+    }
+    assert [get_key(job.tree, "data.acquisition.views") for job in jobs if job.kind == "baseline"] == [5, 6, 7]
+    assert len({job.key for job in jobs}) == len(jobs)
+
+
+def test_hash_depends_on_what_changes_the_result_alone(tmp_path):
+    job = jobs_of(tmp_path)[0]
+    shuffled = dict(reversed(list(job.tree.items())))
+    assert content_hash(shuffled) == job.key
+    assert content_hash(set_key(job.tree, "trainer.logger", "WandbLogger")) == job.key
+    assert content_hash({**job.tree, "progress": {"seconds": 1}}) == job.key
+    assert content_hash(set_key(job.tree, "model.optimizer.lr", 0.02)) != job.key
+    assert content_hash(set_key(job.tree, "data.noise_seed", 1)) != job.key
+    assert content_hash({"a": 1.0}) == content_hash({"a": 1}) != content_hash({"a": True})
+
+
+def test_hash_is_the_same_in_every_process(tmp_path):
+    # Written down once: a release that changes it would repeat everybody's finished work.
+    assert content_hash({"model": {"class_path": "DIP", "init_args": {"lr": 1e-4}}, "seed_everything": 0}) == (
+        "69d1c2ba10a8"
+    )
+
+
+def test_referenced_files_are_part_of_the_job(tmp_path):
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "data.yaml").write_text("class_path: Phantom\n")
+    (tmp_path / "method.yaml").write_text("model: {class_path: DIP}\ndata: parts/data.yaml\n")
+    assert load_tree(tmp_path / "method.yaml")["data"] == {"class_path": "Phantom"}
+
+
+def test_keys_lead_through_classes_and_lists():
+    tree = {"model": {"class_path": "DIP", "init_args": {"network": "UNet"}}, "trainer": {"callbacks": [{"a": 1}]}}
+    changed = set_key(tree, "model.network.width", 8)
+    assert changed["model"]["init_args"]["network"] == {"class_path": "UNet", "init_args": {"width": 8}}
+    assert tree["model"]["init_args"]["network"] == "UNet"
+    assert set_key(tree, "trainer.callbacks.0.a", 2)["trainer"]["callbacks"] == [{"a": 2}]
+    assert set_key(tree, "trainer.callbacks+", {"b": 1})["trainer"]["callbacks"] == [{"a": 1}, {"b": 1}]
+    with pytest.raises(ConfigurationError, match=r"trainer\.callbacks\.3\.a"):
+        set_key(tree, "trainer.callbacks.3.a", 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": []}, "Did you mean 'methods'"),
+        ({"methods": [{"config": METHOD, "nme": "x"}]}, "Did you mean 'name'"),
+        ({"methods": [{"config": "absent.yaml"}]}, "absent.yaml does not exist"),
+        ({"methods": []}, "neither methods nor baselines"),
+        ({"methods": [{"name": "a", "config": METHOD}] * 2}, "given twice"),
+        ({"seeds": 0}, "seeds=0"),
+        ({"grid": {"model.lr": 1}}, "list of values"),
+        ({"reference": "dipp"}, "Did you mean 'dip'"),
+    ],
+)
+def test_errors_in_the_plan_say_what_is_wrong(tmp_path, changes, message):
+    with pytest.raises(ConfigurationError, match=message):
+        load_plan(write_plan(tmp_path, **changes))
+
+
+def test_shards_are_the_whole_list_without_overlap(tmp_path):
+    jobs = jobs_of(tmp_path, seeds=11)
+    parts = [shard(jobs, f"{part}/4") for part in range(1, 5)]
+    assert sorted(job.name for part in parts for job in part) == sorted(job.name for job in jobs)
+    for wrong in ("0/4", "5/4", "2", "a/b"):
+        with pytest.raises(ConfigurationError, match="--shard"):
+            shard(jobs, wrong)
+
+
+def test_names_from_data_make_safe_folders(tmp_path):
+    job = replace(jobs_of(tmp_path)[0], method="../a b<script>", data="x/../y")
+    assert job.folder.parent.parent == Path(job.root)
+    assert set(job.name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_+=,-./[]")
+    assert ".." not in job.name
+
+
+def test_time_is_estimated_from_finished_jobs(tmp_path):
+    jobs = jobs_of(tmp_path, seeds=3)
+    write_json(jobs[0].folder / SUMMARY, {"seconds": 12.0})
+    states = {job.name: state(job) for job in jobs}
+    assert expected_seconds(jobs, states) == {jobs[1].name: 12.0, jobs[2].name: 12.0}
+
+
+def test_dry_run_lists_and_does_nothing(tmp_path, capsys):
+    path = write_plan(tmp_path, seeds=2)
+    assert main(["compare", "--config", str(path), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("new ") == 2
+    assert not (tmp_path / "root").exists()
+
+
+def test_command_refuses_in_one_line(tmp_path, capsys):
+    assert main(["compare", "--config", str(tmp_path / "absent.yaml")]) == 2
+    assert "absent.yaml does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_hundred_thousand_jobs(tmp_path):
+    config = yaml.safe_load(yaml.safe_dump(METHOD))
+    config["trainer"]["callbacks"] = [{"class_path": "EarlyStoppingWMV", "init_args": {"window": 100}}] * 4
+    path = write_plan(
+        tmp_path,
+        methods=[{"name": f"m{number}", "config": config} for number in range(10)],
+        data=[{"name": "ct", "config": load_plan(write_plan(tmp_path)).data[0].tree, "indices": "0-999"}],
+        seeds=10,
+    )
+    plan = load_plan(path)
+    for job in list(expand(replace(plan, data=(replace(plan.data[0], indices=(0,)),)))):
+        write_json(job.folder / SUMMARY, {"seconds": 1.0})
+    started = time.perf_counter()
+    jobs = unique(expand(plan))
+    states = [state(job) for job in jobs]
+    seconds = time.perf_counter() - started
+    assert len(jobs) == 100_000
+    assert states.count("finished") == 100
+    assert seconds / len(jobs) < 1e-3
+    tracemalloc.start()
+    kept = unique(expand(replace(plan, data=(replace(plan.data[0], indices=tuple(range(100))),))))
+    per_job = tracemalloc.get_traced_memory()[0] / len(kept)
+    tracemalloc.stop()
+    assert per_job * 100_000 < 1e9
+    print(f"{1e3 * seconds / len(jobs):.3f} ms and {per_job / 1024:.1f} KiB a job")
