@@ -30,6 +30,7 @@ class Measurement:
         value_range: Range of the image values ``(low, high)``: metrics clip to it and take its length as data range.
             ``None`` scores unclipped, with the target's maximum as data range (MRI).
         magnitude: Whether images are two-channel complex, to be scored and shown by their magnitude.
+        crop: Height and width of the centre that metrics score; ``None`` scores the whole image (fastMRI: 320x320).
         units: What an image value of 1 means, e.g. ``"mu / 0.08 per mm"``.
         metadata: Anything worth keeping in the record (file, slice, geometry, scaling).
     """
@@ -44,6 +45,7 @@ class Measurement:
     noise_level: float | None = None
     value_range: tuple[float, float] | None = (0.0, 1.0)
     magnitude: bool = False
+    crop: tuple[int, int] | None = None
     units: str = "1"
     metadata: dict[str, Any] = field(default_factory=dict)
 

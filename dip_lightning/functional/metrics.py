@@ -20,6 +20,7 @@ class Scorer:
     r"""Scores images against a measurement's target, each member by itself.
 
     Images are compared as they are shown: two-channel complex ones (``measurement.magnitude``) by their magnitude;
+    the centre alone where ``measurement.crop`` gives its height and width;
     image and target clipped to ``measurement.value_range`` where there is one. The data range is the length of that
     range, otherwise the largest value of each member's target.
 
@@ -34,6 +35,7 @@ class Scorer:
         if measurement.target is None:
             raise MeasurementError(f"{', '.join(measurement.ids)}: without a target there is nothing to score against.")
         self.magnitude = measurement.magnitude
+        self.crop = measurement.crop
         self.value_range = measurement.value_range
         self.target = self._shown(measurement.target)
         if self.value_range is None:
@@ -72,7 +74,7 @@ class Scorer:
         """
         from torchmetrics.functional.image import structural_similarity_index_measure
 
-        radius = min(_SSIM_RADIUS, (min(image.shape[-2:]) - 1) // 2)
+        radius = min(_SSIM_RADIUS, (min(self.target.shape[-2:]) - 1) // 2)
         if radius < 1:
             return torch.full_like(self.data_range, torch.nan)
         shown, values = self._shown(image), []
@@ -103,7 +105,21 @@ class Scorer:
         image = image.detach()
         if self.magnitude:
             image = torch.linalg.vector_norm(image, dim=1, keepdim=True)
+        if self.crop is not None:
+            image = centre_crop(image, self.crop)
         return image if self.value_range is None else image.clamp(*self.value_range)
+
+
+def centre_crop(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Centre of an image, as the fastMRI evaluation cuts it: the odd pixel is left over at the end.
+
+    Args:
+        image: ``[..., H, W]``.
+        size: Height and width; an axis that is shorter is left whole.
+    """
+    (height, width), (h, w) = image.shape[-2:], size
+    top, left = max(height - h, 0) // 2, max(width - w, 0) // 2
+    return image[..., top : top + h, left : left + w]
 
 
 def score(measurement: Measurement, estimate: Tensor) -> dict[str, Tensor]:
