@@ -3,6 +3,17 @@
 from dip_lightning.networks.decoders import ConvDecoder, DeepDecoder
 from dip_lightning.networks.initialise import reinitialise
 from dip_lightning.networks.skip import SkipNet
+from dip_lightning.networks.stacked import StackedNetwork
 from dip_lightning.networks.unet import MediumUNet, ShallowUNet, SmallUNet, UNet
 
-__all__ = ["ConvDecoder", "DeepDecoder", "MediumUNet", "ShallowUNet", "SkipNet", "SmallUNet", "UNet", "reinitialise"]
+__all__ = [
+    "ConvDecoder",
+    "DeepDecoder",
+    "MediumUNet",
+    "ShallowUNet",
+    "SkipNet",
+    "SmallUNet",
+    "StackedNetwork",
+    "UNet",
+    "reinitialise",
+]
