@@ -115,6 +115,7 @@ def main(args: Sequence[str] | None = None) -> int:
         returns the number of jobs that failed.
     """
     arguments = sys.argv[1:] if args is None else list(args)
+    _quieten()
     try:
         if arguments and arguments[0] in COMMANDS:
             command: Callable[[list[str]], int] = importlib.import_module(COMMANDS[arguments[0]]).main

@@ -1,0 +1,113 @@
+"""Pretraining through the command line: it learns, continues where it was, and keeps a bounded trajectory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from dip_lightning.cli import main
+from dip_lightning.errors import ConfigurationError
+from dip_lightning.networks import UNet
+from dip_lightning.physics import ParallelBeamCT, RelativeGaussian
+from dip_lightning.pretraining import EllipsePairs, ParameterTrajectory, SupervisedPretraining
+from tests.pretrained import configuration, pretrain
+
+
+def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    return torch.load(checkpoint, weights_only=True)["state_dict"]
+
+
+def test_validation_loss_falls(tmp_path: Path) -> None:
+    losses = {}
+    for epochs in (1, 4):
+        pretrain(tmp_path, f"--trainer.max_epochs={epochs}")
+        best = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"]
+        losses[epochs] = next(
+            float(state["current_score"]) for name, state in best.items() if "ModelCheckpoint" in name
+        )
+    assert losses[4] < 0.8 * losses[1]
+
+
+def test_continued_equals_uninterrupted(tmp_path: Path) -> None:
+    """Weights and trajectory, bit for bit: new images in every epoch come from their number alone."""
+    through, stopped = tmp_path / "through", tmp_path / "stopped"
+    through.mkdir(), stopped.mkdir()
+    pretrain(through, "--trainer.max_epochs=3")
+    pretrain(stopped, "--trainer.max_epochs=1")
+    pretrain(stopped, "--trainer.max_epochs=3", "--ckpt_path=last")
+    one, other = weights(through / "checkpoints" / "last.ckpt"), weights(stopped / "checkpoints" / "last.ckpt")
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    first, second = (torch.load(folder / "trajectory.pt", weights_only=True) for folder in (through, stopped))
+    assert first["steps"] == second["steps"]
+    assert torch.equal(first["samples"], second["samples"])
+
+
+def test_last_without_a_checkpoint_starts_from_the_beginning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretrain(tmp_path, "--trainer.max_epochs=1", "--data.images=8", "--ckpt_path=last")
+    assert "starting from the beginning" in capsys.readouterr().err
+
+
+def test_a_misspelt_option_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pretrain", "--config", str(configuration(tmp_path, batchsize=3))]) == 2
+    assert "batchsize" in capsys.readouterr().err
+
+
+def test_images_are_decided_by_their_number_and_differ() -> None:
+    def pairs() -> EllipsePairs:
+        data = EllipsePairs(ParallelBeamCT(views=6, noise=RelativeGaussian(0.05)), size=16, images=4)
+        data.setup("fit")
+        return data
+
+    data = pairs()
+    images = [data.pair(split, index)[1] for split in (0, 1) for index in range(3)]
+    assert len({image.sum().item() for image in images}) == len(images)
+    first, image = data.pair(0, 2)
+    again, same = pairs().pair(0, 2)
+    assert torch.equal(first, again)
+    assert torch.equal(image, same)
+    assert first.shape == image.shape == (1, 16, 16)
+    assert 0 <= image.min() <= image.max() <= 1
+
+
+def test_minmax_pairs_are_those_of_the_fit() -> None:
+    data = EllipsePairs(ParallelBeamCT(views=6), size=16, normalise="minmax")
+    data.setup("fit")
+    first, _ = data.pair(0, 0)
+    assert (first.min(), first.max()) == (0, 1)
+
+
+def test_batch_norm_over_many_images_is_refused() -> None:
+    module = SupervisedPretraining(UNet(channels=(4, 4)))
+    data = EllipsePairs(ParallelBeamCT(views=4), size=8, images=4, validation_images=1, batch_size=2)
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, max_epochs=1)
+    with pytest.raises(ConfigurationError, match="norm: group"):
+        trainer.fit(module, datamodule=data)
+
+
+def test_the_trajectory_is_bounded_and_evenly_spaced(tmp_path: Path) -> None:
+    pretrain(
+        tmp_path, "--trainer.max_epochs=12", "--data.validation_images=1"
+    )  # 96 steps, every second one at first, at most 20 samples
+    content = torch.load(tmp_path / "trajectory.pt", weights_only=True)
+    steps = content["steps"]
+    assert steps == list(range(steps[0], 97, steps[0]))
+    assert 10 <= len(steps) < 20
+    elements = sum(torch.Size(shape).numel() for shape in content["shapes"])
+    assert content["samples"].shape == (len(steps), elements)
+    assert content["samples"].dtype == torch.float16
+    final = torch.cat(
+        [weights(tmp_path / "checkpoints" / "last.ckpt")[f"network.{n}"].flatten() for n in content["names"]]
+    )
+    assert steps[-1] == 96
+    assert torch.allclose(content["samples"][-1].float(), final, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [{"every": 0}, {"samples": 1}, {"precision": "float8"}])
+def test_the_trajectory_checks_its_options(wrong: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError):
+        ParameterTrajectory(**wrong)  # type: ignore[arg-type]
