@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dip_lightning.cfl import read_cfl
 from dip_lightning.errors import DIPError, MeasurementError, near_match
 
 Array = NDArray[Any]
@@ -18,7 +19,8 @@ def read_array(path: Path, key: str | None = None, index: int | None = None) -> 
     """Read one array.
 
     ``.npy``, ``.npz``, ``.mat`` (all versions; those of 7.3 are HDF5 files, whose axes are put back in MATLAB's order),
-    ``.h5`` / ``.hdf5``, ``.pt`` / ``.pth`` (tensors and dictionaries of them), and images by Pillow (``.png``, ...).
+    ``.h5`` / ``.hdf5``, ``.cfl`` (with its ``.hdr``), ``.pt`` / ``.pth`` (tensors and dictionaries of them), and images
+    by Pillow (``.png``, ...).
 
     Args:
         path: The file.
@@ -144,6 +146,7 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     ".npz": _read_npz,
     ".mat": _read_mat,
     ".h5": _read_hdf5,
+    ".cfl": read_cfl,
     ".hdf5": _read_hdf5,
     ".pt": _read_torch,
     ".pth": _read_torch,

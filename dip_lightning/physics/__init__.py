@@ -10,6 +10,11 @@ from dip_lightning.physics.fbp import filtered_back_projection
 from dip_lightning.physics.geometry import FanGeometry, Geometry, ParallelGeometry
 from dip_lightning.physics.image_noise import AdditiveGaussian, ImpulseNoise, PoissonImage
 from dip_lightning.physics.inpainting import Inpainting
+from dip_lightning.physics.mri import CartesianMRI
+from dip_lightning.physics.mri_coils import CoilMaps, CoilMapsFile, ESPIRiT, SimulatedCoils
+from dip_lightning.physics.mri_masks import EquispacedLines, RandomLines, SamplingMask, SamplingMaskFile
+from dip_lightning.physics.mri_masks_2d import PoissonDisc, VariableDensity2D
+from dip_lightning.physics.mri_operator import MultiCoilFourier
 from dip_lightning.physics.noise import MeasurementNoise, NoNoise, PoissonCounts, RelativeGaussian
 from dip_lightning.physics.nonlinear_blur import NonlinearBlur
 from dip_lightning.physics.ray_transform import RayTransform
@@ -19,9 +24,14 @@ __all__ = [
     "Acquisition",
     "AdditiveGaussian",
     "BlurKernel",
+    "CartesianMRI",
+    "CoilMaps",
+    "CoilMapsFile",
     "CompressedSensing",
     "Deblurring",
     "Denoising",
+    "EquispacedLines",
+    "ESPIRiT",
     "FanBeamCT",
     "FanGeometry",
     "GaussianKernel",
@@ -31,14 +41,21 @@ __all__ = [
     "KernelFile",
     "MeasurementNoise",
     "MotionKernel",
+    "MultiCoilFourier",
     "NonlinearBlur",
     "NoNoise",
     "ParallelBeamCT",
     "ParallelGeometry",
     "PoissonCounts",
+    "PoissonDisc",
     "PoissonImage",
+    "RandomLines",
     "RayTransform",
     "RelativeGaussian",
+    "SamplingMask",
+    "SamplingMaskFile",
+    "SimulatedCoils",
     "SuperResolution",
+    "VariableDensity2D",
     "filtered_back_projection",
 ]

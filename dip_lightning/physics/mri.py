@@ -1,0 +1,262 @@
+"""Acquisition of Cartesian MRI, of one coil or several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal, get_args
+
+import torch
+from deepinv.physics import MRI, Physics
+from deepinv.utils.mixins import MRIMixin
+from torch import Tensor
+
+from dip_lightning.errors import ConfigurationError, MeasurementError, check_option
+from dip_lightning.functional.random import MemberGenerators
+from dip_lightning.measurement import Measurement, check_tensor
+from dip_lightning.physics.acquisition import Acquisition
+from dip_lightning.physics.mri_channels import compression, mix, noise_covariance, whitening
+from dip_lightning.physics.mri_coils import CoilMaps
+from dip_lightning.physics.mri_masks import RandomLines, SamplingMask, check_positive_count
+from dip_lightning.physics.mri_operator import MultiCoilFourier
+from dip_lightning.physics.mri_phase import complex_channels
+from dip_lightning.physics.noise import MeasurementNoise, NoNoise
+
+FirstEstimate = Literal["adjoint", "cg"]
+TargetKind = Literal["combined", "rss", "none"]
+
+
+class CartesianMRI(Acquisition):
+    r"""Undersampled Cartesian MRI, :math:`y_c = M F S_c x`, with deepinv's physics.
+
+    Images have two channels, real and imaginary part, and are scored by their magnitude. :math:`F` is the orthonormal
+    transform centred on ``(H // 2, W // 2)``. Data are ``[B, 2, N, H, W]`` for N coils and ``[B, 2, H, W]`` for
+    single-coil MRI, zero where nothing is sampled.
+
+    Scaling. Data and image are multiplied by one number, so that the magnitude of the zero-filled image
+    :math:`A^H y` has the maximum 1. It comes from the sampled data alone and stands in the record as ``scale``; the
+    target is multiplied by the same number.
+
+    Args:
+        mask: Which points of k-space are sampled; :class:`RandomLines` unless given.
+        coils: Sensitivity maps; ``None`` is single-coil MRI.
+        noise: Noise of simulated data, added to sampled points only; ``RelativeGaussian`` is relative to their mean
+            magnitude. Measured data are taken as they are.
+        initial: First estimate: ``adjoint`` (zero-filled) or ``cg``, the least-squares image by conjugate gradients
+            (CG-SENSE, deepinv's ``A_dagger``).
+        cg_iterations: Iterations of ``cg`` at most; few of them regularise. ``None`` is deepinv's, 50.
+        normalise: Whether to scale.
+        whiten: Edge of the squares in the corners of measured k-space from which the noise covariance of the coils is
+            estimated to make it the identity; ``None`` leaves the coils as they are.
+        virtual_coils: Number of coils to compress measured data to, after whitening.
+        phase: Largest phase, in radians, of the smooth phase that images of one channel are given.
+
+    Raises:
+        ConfigurationError: If an option is unknown or a number is out of range.
+    """
+
+    task = "mri"
+
+    def __init__(
+        self,
+        mask: SamplingMask | None = None,
+        coils: CoilMaps | None = None,
+        noise: MeasurementNoise | None = None,
+        initial: FirstEstimate = "adjoint",
+        cg_iterations: int | None = None,
+        normalise: bool = True,
+        whiten: int | None = None,
+        virtual_coils: int | None = None,
+        phase: float = 1.0,
+    ) -> None:
+        for name, value in (("cg_iterations", cg_iterations), ("whiten", whiten), ("virtual_coils", virtual_coils)):
+            if value is not None:
+                check_positive_count(name, value)
+        if coils is None and (whiten or virtual_coils):
+            raise ConfigurationError("whiten and virtual_coils need several coils: set coils, e.g. to ESPIRiT.")
+        self.mask = mask or RandomLines()
+        self.coils = coils
+        self.noise = noise or NoNoise()
+        self.first_estimate: FirstEstimate = check_option("initial", initial, get_args(FirstEstimate))  # type: ignore[assignment]
+        self.cg_iterations = cg_iterations
+        self.normalise = normalise
+        self.whiten = whiten
+        self.virtual_coils = virtual_coils
+        self.phase = phase
+
+    def physics(self, image_shape: tuple[int, int, int]) -> Physics:
+        """Build the operator of simulated data; see the base class.
+
+        Raises:
+            ConfigurationError: If the image has not two channels, or if the coil maps need measured data.
+        """
+        channels, *shape = image_shape
+        if channels != 2:
+            raise ConfigurationError(f"MRI takes images of two channels, real and imaginary part, not {channels}.")
+        size = shape[0], shape[1]
+        mask = self.mask(size)
+        return fourier_physics(mask[None], None if self.coils is None else self.coils.simulated(size)[None])
+
+    def initial(self, y: Tensor, physics: Physics) -> Tensor:
+        """Zero-filled or CG-SENSE image; see the base class."""
+        with torch.no_grad():
+            if self.first_estimate == "adjoint":
+                return physics.A_adjoint(y)
+            limit = {} if self.cg_iterations is None or isinstance(physics, MRI) else {"max_iter": self.cg_iterations}
+            return physics.A_dagger(y, **limit)
+
+    def add_noise(self, clean: Tensor, generators: MemberGenerators) -> tuple[Tensor, float | None]:
+        """Add noise to the sampled points; see the base class."""
+        sampled = self.mask((clean.shape[-2], clean.shape[-1]))
+        values, level = self.noise(clean[..., sampled], generators)
+        noisy = clean.clone()
+        noisy[..., sampled] = values
+        return noisy, level
+
+    def describe(self) -> dict[str, Any]:
+        """Magnitude scoring, and the settings for the record; see the base class."""
+        metadata = {
+            "acquisition": type(self).__name__,
+            "mask": self.mask.describe(),
+            "coil_maps": None if self.coils is None else self.coils.describe(),
+            "initial": self.first_estimate,
+            "noise": type(self.noise).__name__,
+            "whiten": self.whiten,
+        }
+        units = {"units": "maximum of the zero-filled image"} if self.normalise else {}
+        return {"value_range": None, "magnitude": True, "metadata": metadata, **units}
+
+    def simulate(self, image: Tensor, ids: Sequence[str], seeds: Sequence[int], **fields: Any) -> Measurement:
+        """Measure images of one real channel, or of two; see the base class.
+
+        Images of one channel get a smooth phase. A reference image among ``fields`` is treated like the image.
+
+        Raises:
+            ConfigurationError: If the image has three channels or more, or does not fit mask or maps.
+        """
+        check_tensor(f"image {', '.join(ids)}", image)
+        image = complex_channels(image, self.phase)
+        if fields.get("reference") is not None:
+            fields["reference"] = complex_channels(fields["reference"], self.phase)
+        physics = self.physics((2, image.shape[-2], image.shape[-1]))
+        y, level = self.add_noise(physics.A(image), MemberGenerators(seeds))
+        return self.scaled(y, physics, ids, target=image, noise_level=level, **fields)
+
+    def from_kspace(
+        self,
+        kspace: Tensor,
+        ids: Sequence[str],
+        sampled: Tensor,
+        target: TargetKind = "combined",
+        **fields: Any,
+    ) -> Measurement:
+        """Take measured k-space: whiten and compress the coils, estimate the maps, undersample, scale.
+
+        Everything but the target, and the maps with ``calibration: full``, sees the sampled points only.
+
+        Args:
+            kspace: ``[B, N, H, W]``, complex, centred; N is 1 for single-coil data.
+            ids: Folder-safe name of each member.
+            sampled: What the fit may use, ``[B, H, W]``, bool.
+            target: ``combined`` combines the coils of the whole k-space with the same maps, ``rss`` takes the root of
+                their sum of squares, and ``none`` is for data that were not fully sampled.
+            **fields: Further fields of the measurement.
+
+        Returns:
+            A validated measurement.
+
+        Raises:
+            MeasurementError: If the data are not finite, or the number of coils does not fit.
+            ConfigurationError: If the maps can only be simulated.
+        """
+        check_option("target", target, get_args(TargetKind))
+        check_tensor(f"k-space of {', '.join(ids)}", kspace)
+        if self.coils is None and kspace.shape[1] != 1:
+            raise MeasurementError(
+                f"{', '.join(ids)}: k-space of {kspace.shape[1]} coils, but the acquisition is single-coil; "
+                "set data.acquisition.coils, e.g. to ESPIRiT."
+            )
+        kspace = torch.stack([self._mix(*member) for member in zip(kspace, sampled, strict=True)])
+        maps = None
+        if self.coils is not None:
+            maps = torch.stack([self._maps(self.coils, *member) for member in zip(kspace, sampled, strict=True)])
+        physics = fourier_physics(sampled, maps)
+        image = None
+        if target != "none":
+            whole = fourier_physics(torch.ones_like(sampled), maps)
+            image = root_sum_of_squares(kspace) if target == "rss" else whole.A_adjoint(_data(kspace, maps))
+        y = _data(kspace * sampled[:, None], maps)
+        # Whitened noise has the variance 1, half of it in the real part.
+        level = 0.5**0.5 if self.whiten else None
+        fields["metadata"] = {**fields.get("metadata", self.describe()["metadata"]), "noise": "measured"}
+        return self.scaled(y, physics, ids, target=image, noise_level=level, **fields)
+
+    def scaled(self, y: Tensor, physics: Physics, ids: Sequence[str], **fields: Any) -> Measurement:
+        """Make the measurement, with the largest magnitude of its zero-filled image 1.
+
+        Args:
+            y: Data as they were measured.
+            physics: Forward operator.
+            ids: Folder-safe name of each member.
+            **fields: Further fields; ``target``, ``reference`` and ``noise_level`` in the units of ``y``.
+
+        Raises:
+            MeasurementError: If the zero-filled image is zero.
+        """
+        scale = torch.ones(len(y), dtype=y.dtype)
+        if self.normalise:
+            brightest = torch.linalg.vector_norm(physics.A_adjoint(y), dim=1).amax((1, 2))
+            if not bool((brightest > 0).all()):
+                raise MeasurementError(f"{', '.join(ids)}: all sampled data are zero; there is nothing to reconstruct.")
+            scale = 1 / brightest
+        level = fields.pop("noise_level", None)
+        if level is not None:
+            level = float(level * scale[0]) if torch.allclose(scale, scale[:1], rtol=1e-6) or not level else None
+        for name in ("target", "reference"):
+            if fields.get(name) is not None:
+                fields[name] = fields[name] * scale.view(-1, 1, 1, 1)
+        y = y * scale.view(-1, *[1] * (y.ndim - 1))
+        fields = {**self.describe(), **fields}
+        sampled = float(physics.mask.mean())
+        known = {"scale": scale.tolist(), "sampled_fraction": sampled, "data_shape": list(y.shape[1:])}
+        measurement = self.accept(y, ids, physics=physics, noise_level=level, **fields)
+        return replace(measurement, metadata={**measurement.metadata, **known})
+
+    def _mix(self, kspace: Tensor, sampled: Tensor) -> Tensor:
+        if self.whiten is not None:
+            kspace = mix(whitening(noise_covariance(kspace, sampled, self.whiten)), kspace)
+        if self.virtual_coils is not None:
+            kspace = mix(compression(kspace * sampled, self.virtual_coils), kspace)
+        return kspace
+
+    def _maps(self, coils: CoilMaps, kspace: Tensor, sampled: Tensor) -> Tensor:
+        if coils.calibration == "full":
+            sampled = (kspace != 0).any(0)
+        return coils.measured(kspace * sampled, sampled)
+
+
+def fourier_physics(sampled: Tensor, maps: Tensor | None) -> Physics:
+    """Build the physics: deepinv's ``MRI`` for a single coil, :class:`MultiCoilFourier` for several.
+
+    Args:
+        sampled: ``[B, H, W]``, bool.
+        maps: ``[B, N, H, W]``, complex, or ``None``.
+    """
+    if maps is None:
+        return MRI(mask=sampled[:, None].float(), img_size=tuple(sampled.shape[-2:]))
+    return MultiCoilFourier(sampled[:, None], maps)
+
+
+def root_sum_of_squares(kspace: Tensor) -> Tensor:
+    """Root of the sum of squares of the coil images, as real part of ``[B, 2, H, W]``.
+
+    Args:
+        kspace: ``[B, N, H, W]``, complex, fully sampled, centred.
+    """
+    magnitude = torch.linalg.vector_norm(MRIMixin.ifft(kspace), dim=1)
+    return torch.stack([magnitude, torch.zeros_like(magnitude)], dim=1)
+
+
+def _data(kspace: Tensor, maps: Tensor | None) -> Tensor:
+    channels: Tensor = MRIMixin.from_torch_complex(kspace if maps is not None else kspace[:, 0])
+    return channels.contiguous()
