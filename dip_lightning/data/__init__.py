@@ -1,6 +1,7 @@
 """DataModules: each hands measurements to a method."""
 
 from dip_lightning.data.base import InMemory, MeasurementDataModule
+from dip_lightning.data.cbsd68 import CBSD68
 from dip_lightning.data.htc2022 import HTC2022
 from dip_lightning.data.image_file import ImageFile
 from dip_lightning.data.phantoms import Phantom
@@ -8,6 +9,7 @@ from dip_lightning.data.sample_image import SampleImage
 from dip_lightning.data.simulated import SimulatedMeasurements
 
 __all__ = [
+    "CBSD68",
     "HTC2022",
     "ImageFile",
     "InMemory",
