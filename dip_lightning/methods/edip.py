@@ -83,7 +83,8 @@ class EDIP(DIP):
         decoder: list[nn.Parameter] = []
         for name, parameter in self.network.named_parameters():
             if parameter.requires_grad:
-                (encoder if name.partition(".")[0] in self.encoder else decoder).append(parameter)
+                part = name.removeprefix("network.").partition(".")[0]  # a stacked network keeps its own as "network"
+                (encoder if part in self.encoder else decoder).append(parameter)
         if not encoder:
             parts = ", ".join(name for name, _ in self.network.named_children())
             raise ConfigurationError(
