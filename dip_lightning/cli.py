@@ -69,8 +69,8 @@ class DIPCLI(LightningCLI):
         """Give the callbacks that every run has a short name of their own."""
         parser.add_lightning_class_args(DIPProgress, "progress")
         parser.add_lightning_class_args(ReconstructionMetrics, "metrics")
-        parser.add_lightning_class_args(ResumeCheckpoint, "checkpoint")
         parser.add_lightning_class_args(ResultWriter, "record")
+        parser.add_lightning_class_args(ResumeCheckpoint, "checkpoint")  # after the record, whose row it saves
 
     def fit(self, model: BaseDIP, ckpt_path: str | None = None, **kwargs: Any) -> None:
         """Fit; ``ckpt_path="last"`` means the last checkpoint in the run folder, if there is one yet."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from dip_lightning.callbacks.result_writer import run_folders
+from dip_lightning.callbacks.result_writer import ResultWriter, run_folders
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.methods.base import BaseDIP
 from dip_lightning.run_folder import written_whole
@@ -33,6 +33,16 @@ class ResumeCheckpoint(Checkpoint):
         self.seconds = seconds
         self.final = final
         self._saved = 0.0
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Check that a checkpoint will hold what the record has of its own step.
+
+        Raises:
+            ConfigurationError: If a :class:`ResultWriter` comes later in the list of callbacks.
+        """
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        if any(isinstance(callback, ResultWriter) for callback in callbacks[callbacks.index(self) :]):
+            raise ConfigurationError("Put ResumeCheckpoint after ResultWriter in the list of callbacks.")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""

@@ -1,0 +1,88 @@
+"""Measurements and network inputs: what is refused before a fit, and what the inputs are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dip_lightning.errors import MeasurementError
+from dip_lightning.functional.random import MemberGenerators
+from dip_lightning.inputs import GaussianNoise, InitialEstimate, ReferenceImage, UniformNoise, minmax
+from tests.support import matrix_measurement
+
+
+def test_a_sound_measurement_passes() -> None:
+    measurement = matrix_measurement()
+    assert measurement.validate() is measurement
+    assert measurement.image_shape == (1, 6, 6)
+
+
+@pytest.mark.parametrize("name", ["y", "initial", "target"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_are_counted_and_named(name: str, bad: float) -> None:
+    tensor = getattr(matrix_measurement(), name).clone()
+    tensor.view(-1)[3] = bad
+    with pytest.raises(MeasurementError, match=f"{name} of measurement matrix holds 1 NaN"):
+        replace(matrix_measurement(), **{name: tensor}).validate()
+
+
+def test_wrong_types_shapes_and_names_are_refused() -> None:
+    measurement = matrix_measurement()
+    for fields, message in [
+        ({"y": (measurement.y * 100).to(torch.int16)}, "int16"),
+        ({"y": measurement.y[:, :-1]}, "maps images"),
+        ({"initial": measurement.initial[0]}, r"\[B, C, H, W\]"),
+        ({"initial": measurement.initial[..., :-1], "target": None}, "does not accept images"),
+        ({"target": measurement.target[..., :-1]}, "target's shape"),
+        ({"ids": ("a", "b")}, "distinct ids"),
+        ({"y": measurement.y[:0]}, "empty"),
+    ]:
+        with pytest.raises(MeasurementError, match=message):
+            replace(measurement, **fields).validate()
+
+
+def test_moving_converts_real_and_complex_data() -> None:
+    measurement = replace(matrix_measurement(), y=torch.ones(1, 20, dtype=torch.complex128))
+    moved = measurement.to("cpu", torch.float32)
+    assert moved.y.dtype == torch.complex64
+    assert moved.initial.dtype == moved.physics.matrix.dtype == torch.float32
+    assert measurement.initial.dtype == torch.float64
+
+
+def test_noise_inputs_belong_to_the_member() -> None:
+    measurement = matrix_measurement()
+    for maker, low, high in [(UniformNoise(4, 0.1), 0.0, 0.1), (GaussianNoise(4, 0.1), -1.0, 1.0)]:
+        alone = maker(measurement, MemberGenerators([5]))
+        together = maker(measurement, MemberGenerators([1, 5]))
+        assert alone.shape == (1, 4, 6, 6)
+        assert torch.equal(alone[0], together[1])
+        assert not torch.equal(together[0], together[1])
+        assert low <= alone.min() <= alone.max() <= high
+    wide = GaussianNoise(64, 0.3)(measurement, MemberGenerators([0]))
+    assert wide.std().item() == pytest.approx(0.3, rel=0.05)
+
+
+def test_images_as_inputs() -> None:
+    measurement = matrix_measurement()
+    generators = MemberGenerators([0])
+    assert torch.equal(InitialEstimate()(measurement, generators), measurement.initial)
+    mapped = InitialEstimate("minmax")(measurement, generators)
+    assert (mapped.min(), mapped.max()) == (0, 1)
+    assert torch.equal(minmax(torch.full((2, 1, 3, 3), 5.0)), torch.zeros(2, 1, 3, 3))
+    with pytest.raises(MeasurementError, match="reference"):
+        ReferenceImage()(measurement, generators)
+    reference = replace(measurement, reference=measurement.target)
+    assert torch.equal(ReferenceImage()(reference, generators), measurement.target)
+
+
+def test_generators_continue_from_their_state() -> None:
+    generators = MemberGenerators([1, 2])
+    generators.normal((3,))
+    state = generators.state_dict()
+    expected = generators.uniform((4,))
+    generators.load_state_dict(state)
+    assert torch.equal(generators.uniform((4,)), expected)
+    with pytest.raises(ValueError, match="1 generator states for 2"):
+        generators.load_state_dict(state[:1])

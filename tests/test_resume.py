@@ -1,0 +1,85 @@
+"""A fit that is killed at any moment continues as if nothing had happened, and leaves no half-written file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+FIT = [
+    *(sys.executable, "-m", "dip_lightning", "fit", f"--config={ROOT / 'configs' / 'demo.yaml'}"),
+    *("--data.size=32", "--record.preview=false", "--model.outer_steps=40", "--model.inner_steps=2", "--model.input_noise=0.01"),
+    *("--trainer.accelerator=cpu", "--checkpoint.seconds=0", "--record.flush_seconds=0", "--seed_everything=3"),
+]
+
+
+def fit(folder: Path, *more: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*FIT, f"--record.run_dir={folder}", *more], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT
+    )
+
+
+def estimate(folder: Path) -> np.ndarray:
+    with h5py.File(folder / "reconstruction.h5") as file:
+        return np.asarray(file["estimate"])
+
+
+def check_whole(folder: Path) -> None:
+    """Every file that has its final name can be read to its end."""
+    if (folder / "metrics.csv").exists():
+        rows = list(csv.reader((folder / "metrics.csv").open()))
+        assert len({len(row) for row in rows}) == 1
+    if (folder / "checkpoints" / "last.ckpt").exists():
+        assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["dip_lightning"]["iteration"] > 0
+    for name in ("summary.json", "reconstruction.h5"):
+        if (folder / name).exists():
+            json.loads((folder / name).read_text()) if name.endswith("json") else estimate(folder)
+
+
+def wait_for_checkpoint(process: subprocess.Popen[bytes], folder: Path, newer_than: float) -> None:
+    path = folder / "checkpoints" / "last.ckpt"
+    for _ in range(1200):
+        if path.exists() and path.stat().st_mtime > newer_than:
+            return
+        if process.poll() is not None:
+            pytest.fail(f"the fit ended early: {process.stderr.read().decode()}")  # type: ignore[union-attr]
+        time.sleep(0.05)
+    pytest.fail("no checkpoint within a minute")
+
+
+def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    assert fit(undisturbed).wait() == 0
+
+    moments = random.Random(time.time_ns())
+    for more in ([], ["--ckpt_path=last"]):
+        started = time.time()
+        process = fit(killed, *more)
+        wait_for_checkpoint(process, killed, newer_than=started)
+        time.sleep(moments.uniform(0, 0.2))
+        process.kill()
+        process.wait()
+        check_whole(killed)
+    assert fit(killed, "--ckpt_path=last").wait() == 0
+    check_whole(killed)
+
+    assert np.array_equal(estimate(killed), estimate(undisturbed))
+    columns = ("iteration", "loss", "psnr", "stop_statistic")
+    curves = [
+        [[row[c] for c in columns] for row in csv.DictReader((folder / "metrics.csv").open())]
+        for folder in (killed, undisturbed)
+    ]
+    assert curves[0] == curves[1]
+    summary = json.loads((killed / "summary.json").read_text())
+    assert summary["iterations"] == 80
+    assert not [path for path in killed.rglob("*") if ".tmp" in path.name and path.stat().st_size == 0]

@@ -1,0 +1,123 @@
+"""The run folder: whole files, refusals, what is in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from dip_lightning.callbacks import InputUpdate, OutputAveraging, ResultWriter, ResumeCheckpoint
+from dip_lightning.callbacks.metric_rows import MetricRows
+from dip_lightning.callbacks.result_writer import folder_name
+from dip_lightning.errors import ConfigurationError, RunFolderError
+from dip_lightning.inputs import InitialEstimate
+from dip_lightning.methods import ASeqDIP
+from dip_lightning.run_folder import RunFolder, written_whole
+from tests.support import TinyNetwork, fit, matrix_measurement
+
+
+def aseqdip(**options: object) -> ASeqDIP:
+    return ASeqDIP(network=TinyNetwork(), initial_input=InitialEstimate(), **{"outer_steps": 3, **options})
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="half way"), written_whole(path) as temporary:
+        temporary.write_text("new, but")
+        raise RuntimeError("half way")
+    assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
+    assert path.read_text() == "old"
+
+
+def test_what_a_fit_leaves(tmp_path: Path) -> None:
+    measurement = matrix_measurement(units="1 = 0.05 per mm", noise_level=0.5)
+    callbacks = [InputUpdate(), OutputAveraging(0.9), ResultWriter(run_dir=str(tmp_path)), ResumeCheckpoint()]
+    method = aseqdip()
+    fit(method, measurement, callbacks, enable_checkpointing=True)
+    with h5py.File(tmp_path / "reconstruction.h5") as file:
+        assert set(file) == {"estimate", "last", "initial", "average", "target"}
+        assert file.attrs["units"] == "1 = 0.05 per mm"
+        assert list(file.attrs["value_range"]) == [0, 1]
+        assert np.allclose(file["estimate"], file["average"])
+        assert np.allclose(file["last"], method.last_output[0])
+        assert file["initial"].shape == (1, 6, 6)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    for key in ("method", "task", "measurement", "seed", "iterations", "stopped_by", "seconds", "versions", "device"):
+        assert summary[key] is not None, key
+    assert summary["noise_level"] == 0.5
+    assert (tmp_path / "preview.png").stat().st_size > 10_000
+    assert (tmp_path / "checkpoints" / "last.ckpt").exists()
+
+
+def test_a_checkpoint_comes_after_the_record_of_its_step(tmp_path: Path) -> None:
+    callbacks = [InputUpdate(), ResumeCheckpoint(), ResultWriter(run_dir=str(tmp_path))]
+    with pytest.raises(ConfigurationError, match="after ResultWriter"):
+        fit(aseqdip(), matrix_measurement(), callbacks, enable_checkpointing=True)
+
+
+def test_the_default_place_is_method_task_measurement_seed(tmp_path: Path) -> None:
+    callbacks = [InputUpdate(), ResultWriter(preview=False)]
+    options = {"enable_checkpointing": True, "default_root_dir": tmp_path}
+    fit(aseqdip(seed=7), matrix_measurement(ids=("slice 1/2",)), callbacks, **options)
+    assert (tmp_path / "aseqdip_matrix" / "slice_1_2" / "seed7" / "summary.json").exists()
+
+
+def test_a_finished_folder_is_refused_before_any_step(tmp_path: Path) -> None:
+    def run(overwrite: bool) -> ASeqDIP:
+        method = aseqdip()
+        writer = ResultWriter(run_dir=str(tmp_path), preview=False, overwrite=overwrite)
+        try:
+            fit(method, matrix_measurement(), [InputUpdate(), writer], enable_checkpointing=True)
+        except RunFolderError:
+            assert method.iteration == 0
+            raise
+        return method
+
+    run(overwrite=False)
+    (tmp_path / "notes.txt").write_text("the user's own")
+    before = (tmp_path / "reconstruction.h5").read_bytes()
+    with pytest.raises(RunFolderError, match="overwrite"):
+        run(overwrite=False)
+    assert (tmp_path / "reconstruction.h5").read_bytes() == before
+    run(overwrite=True)
+    assert (tmp_path / "notes.txt").read_text() == "the user's own"
+
+
+def test_reading_what_is_not_there(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with pytest.raises(RunFolderError, match="fit"):
+        folder.read_image()
+    folder.write_images({"estimate": np.zeros((1, 2, 2))}, {"units": None})
+    with pytest.raises(RunFolderError, match="only: estimate"):
+        folder.read_image("average")
+    whole = (tmp_path / "reconstruction.h5").read_bytes()
+    (tmp_path / "reconstruction.h5").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RunFolderError, match="cannot be read"):
+        folder.read_image()
+
+
+def test_summaries_hold_no_nan(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_summary({"a": float("nan"), "b": [np.float32(1.5), np.int64(2)], "c": {"d": float("inf")}})
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"a": None, "b": [1.5, 2], "c": {"d": None}}
+
+
+def test_rows_keep_members_apart_and_blanks_blank(tmp_path: Path) -> None:
+    rows = MetricRows()
+    rows.add(10, 0.5, {"loss": torch.tensor([1.0, 2.0])})
+    rows.add(20, 1.0, {"loss": torch.tensor([0.5, 1.5]), "psnr": torch.tensor([20.0, 30.0])})
+    again = MetricRows()
+    again.load_state_dict(rows.state_dict())
+    assert again.csv(0) == "iteration,seconds,loss,psnr,ssim,stop_statistic\n10,0.5,1.0,,,\n20,1.0,0.5,20.0,,\n"
+    assert again.csv(1).splitlines()[2] == "20,1.0,1.5,30.0,,"
+    assert again.curves(1)["psnr"] == [(20, 30.0)]
+
+
+@pytest.mark.parametrize(("name", "expected"), [("a b/c", "a_b_c"), ("../..", "measurement"), ("x-1.2", "x-1.2")])
+def test_ids_become_folder_names(name: str, expected: str) -> None:
+    assert folder_name(name) == expected
