@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import platform
-import re
 from collections.abc import Sequence
 from functools import partial
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +17,10 @@ from dip_lightning.callbacks.metric_rows import MetricRows
 from dip_lightning.callbacks.preview import preview_figure
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.base import BaseDIP
+from dip_lightning.records import circumstances, folder_name, image_attributes
 from dip_lightning.run_folder import PREVIEW, RunFolder
 
 _LOG = logging.getLogger(__name__)
-_PACKAGES = ("dip_lightning", "torch", "pytorch-lightning", "torchmetrics", "deepinv", "numpy")
 
 
 class ResultWriter(Checkpoint):
@@ -112,7 +109,7 @@ class ResultWriter(Checkpoint):
         for member, folder in enumerate(self.run_folders):
             images = member_images(pl_module, member)
             summary = self._summary(trainer, pl_module, member)
-            folder.write_images(images, _attributes(pl_module.measurement, member))
+            folder.write_images(images, image_attributes(pl_module.measurement, member))
             if self.preview:
                 figure = preview_figure(images, pl_module.measurement, summary, self.rows.curves(member))
                 folder.write_with(PREVIEW, partial(figure.savefig, dpi=110, format="png"))
@@ -156,10 +153,7 @@ class ResultWriter(Checkpoint):
             "seconds_per_iteration": method.seconds / max(method.iteration, 1),
             **scores,
             "callbacks": others,
-            "noise_level": measurement.noise_level,
-            "metadata": measurement.metadata,
-            "device": _device(method.device),
-            "versions": {"python": platform.python_version(), **_versions()},
+            **circumstances(measurement, method.device),
         }
 
 
@@ -167,11 +161,6 @@ def run_folders(trainer: pl.Trainer) -> list[RunFolder]:
     """Run folders of the fit, one for each member; none where no :class:`ResultWriter` is among the callbacks."""
     writers: Sequence[Any] = [c for c in trainer.callbacks if isinstance(c, ResultWriter)]  # type: ignore[attr-defined]
     return list(writers[0].run_folders) if writers else []
-
-
-def folder_name(name: str) -> str:
-    """Replace what a folder's name cannot hold."""
-    return re.sub(r"[^\w.+-]+", "_", name).strip("._") or "measurement"
 
 
 def member_images(method: BaseDIP, member: int) -> dict[str, Any]:
@@ -186,25 +175,3 @@ def member_images(method: BaseDIP, member: int) -> dict[str, Any]:
         "target": measurement.target,
     }
     return {name: image[member].float().cpu().numpy() for name, image in images.items() if image is not None}
-
-
-def _attributes(measurement: Measurement, member: int) -> dict[str, Any]:
-    return {
-        "measurement": measurement.ids[member],
-        "task": measurement.task,
-        "units": measurement.units,
-        "value_range": measurement.value_range,
-        "magnitude": measurement.magnitude,
-    }
-
-
-def _device(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type} ({torch.get_num_threads()} threads)"
-
-
-def _versions() -> dict[str, str]:
-    installed = {distribution.name.lower().replace("-", "_"): distribution.version for distribution in distributions()}
-    names = {package: package.lower().replace("-", "_") for package in _PACKAGES}
-    return {package: installed[name] for package, name in names.items() if name in installed}

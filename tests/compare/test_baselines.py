@@ -1,0 +1,245 @@
+"""Baselines: what they minimise, and that their record is the record of a fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import deepinv
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dip_lightning.cli import main
+from dip_lightning.compare.baselines import (
+    BM3D,
+    DDRM,
+    DPS,
+    Adjoint,
+    ConjugateGradient,
+    DeepinvDIP,
+    DiffPIR,
+    Initial,
+    TotalVariation,
+    Wavelet,
+    run_baseline,
+)
+from dip_lightning.compare.baselines.base import Baseline, squared_norm
+from dip_lightning.compare.execute import execute
+from dip_lightning.compare.jobs import expand
+from dip_lightning.compare.plan import load_plan
+from dip_lightning.errors import ConfigurationError, MeasurementError
+from dip_lightning.measurement import Measurement
+from tests.compare.small import DATA, write_plan
+from tests.support import matrix_measurement
+
+
+def reconstruct(baseline: Baseline, measurement: Measurement, seed: int = 0) -> Tensor:
+    with torch.no_grad():
+        return baseline.reconstruct(measurement, seed, lambda iteration, image: None)
+
+
+def denoising(sigma: float = 0.1, size: int = 32) -> Measurement:
+    """Noise on a square."""
+    image = torch.zeros(1, 1, size, size)
+    image[..., size // 4 : -size // 4, size // 4 : -size // 4] = 0.8
+    y = image + sigma * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    physics = deepinv.physics.Denoising()
+    return Measurement(
+        y, physics, initial=y, ids=("square",), task="denoising", target=image, noise_level=sigma
+    ).validate()
+
+
+def mse(image: Tensor, measurement: Measurement) -> float:
+    assert measurement.target is not None
+    return float((image - measurement.target).square().mean())
+
+
+def test_conjugate_gradients_give_the_least_squares_image_of_least_norm():
+    measurement = matrix_measurement()
+    image = reconstruct(ConjugateGradient(iterations=100, tolerance=1e-12), measurement)
+    expected = torch.linalg.pinv(measurement.physics.matrix) @ measurement.y[0]
+    torch.testing.assert_close(image.flatten(), expected, rtol=0, atol=1e-3)
+
+
+def test_adjoint_fits_the_data_best_along_its_line():
+    measurement = matrix_measurement()
+    image = reconstruct(Adjoint(), measurement)
+    residuals = [(measurement.physics.A(c * image) - measurement.y).norm() for c in (0.99, 1.0, 1.01)]
+    assert residuals[1] == min(residuals)
+    torch.testing.assert_close(reconstruct(Adjoint(scale=False), measurement), measurement.initial)
+
+
+def test_norm_by_the_power_method():
+    measurement = matrix_measurement()
+    exact = torch.linalg.matrix_norm(measurement.physics.matrix, 2) ** 2
+    assert 0.9 * exact < squared_norm(measurement.physics, measurement.initial) <= 1.0001 * exact
+
+
+def test_total_variation_of_a_two_pixel_image_in_closed_form():
+    # min 1/2 |x - y|^2 + w |x1 - x2|: both move towards each other by w.
+    y = torch.tensor([[[[0.0, 1.0]]]])
+    measurement = Measurement(y, deepinv.physics.Denoising(), y, ids=("pair",), task="denoising")
+    image = reconstruct(TotalVariation(weight=0.1, iterations=300, inner_iterations=100), measurement)
+    torch.testing.assert_close(image.flatten(), torch.tensor([0.1, 0.9]), atol=6e-3, rtol=0)
+
+
+def test_total_variation_denoises_and_the_rule_reaches_the_noise_level():
+    measurement = denoising()
+    baseline = TotalVariation(rule="discrepancy", iterations=60)
+    image = reconstruct(baseline, measurement)
+    assert mse(image, measurement) < 0.2 * mse(measurement.y, measurement)
+    residual = (image - measurement.y).square().mean().sqrt()
+    assert residual == pytest.approx(measurement.noise_level, rel=0.03)
+    assert 0.001 < baseline.settings["weight"] < 1
+
+
+def test_discrepancy_needs_a_noise_level():
+    with pytest.raises(MeasurementError, match="rule: fixed"):
+        reconstruct(TotalVariation(rule="discrepancy"), matrix_measurement())
+
+
+def test_weight_does_not_depend_on_the_scale_of_the_operator():
+    measurement = matrix_measurement()
+    scaled = matrix_measurement()
+    scaled.physics.matrix *= 100
+    scaled = Measurement(100 * measurement.y, scaled.physics, measurement.initial, ids=("m",), task="matrix")
+    first, second = (reconstruct(TotalVariation(iterations=50), m) for m in (measurement, scaled))
+    torch.testing.assert_close(first, second, rtol=1e-6, atol=1e-8)
+
+
+def test_wavelets_denoise():
+    pytest.importorskip("ptwt", reason="ptwt is in the baselines extra")
+    measurement = denoising()
+    image = reconstruct(Wavelet(weight=0.15, iterations=5, wavelet="haar"), measurement)
+    assert mse(image, measurement) < 0.5 * mse(measurement.y, measurement)
+
+
+def test_bm3d_denoises_and_does_nothing_else():
+    pytest.importorskip("ptwt", reason="ptwt is in the baselines extra")
+    measurement = denoising()
+    image = reconstruct(BM3D(), measurement)
+    assert mse(image, measurement) < 0.3 * mse(measurement.y, measurement)
+    with pytest.raises(ConfigurationError, match="BM3D denoises"):
+        reconstruct(BM3D(), matrix_measurement())
+
+
+def test_deepinv_prior_starts_anew_for_every_image():
+    measurement = denoising(size=16)
+    small = DeepinvDIP(iterations=3, channels=8, layers=4)
+    before = torch.random.get_rng_state()
+    first, again, other = (reconstruct(small, measurement, seed) for seed in (0, 0, 1))
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+class TinyDenoiser(nn.Module):
+    """Stands in for a diffusion network: blurs a little, more with more noise."""
+
+    def __init__(self, channels: int = 1) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="circular")
+        self.net.weight.data.mul_(0.1)
+
+    def forward(self, x: Tensor, sigma: Any, *args: Any, **kwargs: Any) -> Tensor:
+        return torch.sigmoid(self.net(x.float())).to(x)
+
+
+@pytest.mark.parametrize("sampler", [DPS, DiffPIR, DDRM])
+def test_samplers_run_and_depend_on_the_seed_alone(sampler, tmp_path):
+    if sampler is DPS and not hasattr(deepinv.sampling, "PosteriorDiffusion"):
+        pytest.skip("this deepinv has another DPS")
+    weights = tmp_path / "weights.pt"
+    torch.save({"state_dict": TinyDenoiser().state_dict()}, weights)
+    measurement = denoising(size=16)
+    first, again, other = (
+        reconstruct(sampler(TinyDenoiser(), str(weights), steps=5), measurement, seed) for seed in (3, 3, 4)
+    )
+    assert first.shape == measurement.initial.shape
+    assert first.isfinite().all()
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
+    assert not torch.equal(first, other)
+
+
+def test_sampler_says_which_weights_are_missing(tmp_path):
+    with pytest.raises(MeasurementError, match=r"absent\.pt do not exist"):
+        reconstruct(DiffPIR(TinyDenoiser(), str(tmp_path / "absent.pt")), denoising())
+    torch.save(TinyDenoiser(channels=2).state_dict(), tmp_path / "other.pt")
+    with pytest.raises(MeasurementError, match="does not hold weights of TinyDenoiser"):
+        reconstruct(DiffPIR(TinyDenoiser(), str(tmp_path / "other.pt")), denoising())
+
+
+def test_grey_images_and_complex_ones_reach_networks_of_other_channels():
+    colour = DiffPIR(TinyDenoiser(channels=3), "untrained", channels="grey_as_colour", steps=3)
+    assert reconstruct(colour, denoising(size=16)).shape == (1, 1, 16, 16)
+    two = denoising(size=16)
+    image = two.initial.expand(-1, 2, -1, -1)
+    two = Measurement(image, two.physics, image, ids=("c",), task="mri", value_range=None, magnitude=True)
+    single = DiffPIR(TinyDenoiser(), "untrained", channels="one_by_one", steps=3)
+    assert reconstruct(single, two).shape == image.shape
+
+
+def test_ddrm_needs_a_decomposition():
+    with pytest.raises(ConfigurationError, match="singular value decomposition"):
+        reconstruct(DDRM(TinyDenoiser(), "untrained", steps=3), matrix_measurement())
+
+
+def test_nothing_looks_at_the_target():
+    measurement = denoising(size=16)
+    blind = Measurement(
+        measurement.y, measurement.physics, measurement.y, ids=("s",), task="denoising", noise_level=0.1
+    )
+    for baseline in (Initial(), ConjugateGradient(), TotalVariation(iterations=5), DeepinvDIP(2, channels=4, layers=4)):
+        torch.testing.assert_close(reconstruct(baseline, measurement), reconstruct(baseline, blind), rtol=0, atol=0)
+
+
+def test_record_is_that_of_a_fit(tmp_path):
+    fit = tmp_path / "fit"
+    config = tmp_path / "fit.yaml"
+    plan = load_plan(write_plan(tmp_path))
+    config.write_text(json.dumps(next(iter(expand(plan))).tree))
+    assert main(["fit", "--config", str(config), "--record.run_dir", str(fit)]) == 0
+    tree = {"baseline": {"class_path": "TotalVariation", "init_args": {"iterations": 4}}, "data": DATA}
+    run_baseline(tree, tmp_path / "tv", "TV", seed=0)
+    ours = {path.name for path in (tmp_path / "tv").iterdir()}
+    assert {"config.yaml", "metrics.csv", "reconstruction.h5", "summary.json", "preview.png"} <= ours
+    expected, summary = (json.loads((path / "summary.json").read_text()) for path in (fit, tmp_path / "tv"))
+    assert expected.keys() <= summary.keys()
+    assert summary["psnr"].keys() == expected["psnr"].keys()
+    assert summary["iterations"] == 4
+    with h5py.File(tmp_path / "tv" / "reconstruction.h5") as one, h5py.File(fit / "reconstruction.h5") as other:
+        assert set(one) == set(other)
+        assert dict(one.attrs).keys() == dict(other.attrs).keys()
+        np.testing.assert_array_equal(one["target"], other["target"])
+    header = (tmp_path / "tv" / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"iteration", "seconds", "loss", "psnr"} <= set(header)
+
+
+def test_baselines_in_a_comparison(tmp_path):
+    baselines = [
+        "Initial",
+        {"name": "TV", "class_path": "TotalVariation", "init_args": {"iterations": 3}},
+        {
+            "name": "DiffPIR",
+            "class_path": "DiffPIR",
+            "init_args": {
+                "denoiser": {"class_path": f"{__name__}.TinyDenoiser"},
+                "weights": str(tmp_path / "absent.pt"),
+            },
+        },
+        {"name": "wrong", "class_path": "TotalVariation", "init_args": {"wieght": 3}},
+    ]
+    jobs = list(expand(load_plan(write_plan(tmp_path, methods=[], baselines=baselines, seeds=5))))
+    assert len(jobs) == 4  # what is drawn from no seed is done once
+    assert [execute(job) for job in jobs] == ["finished", "finished", "failed", "failed"]
+    assert "absent.pt do not exist" in failure_text(jobs[2])
+    assert "wieght" in failure_text(jobs[3])
+
+
+def failure_text(job: Any) -> str:
+    return json.loads((Path(job.folder) / "failure.json").read_text())["error"]
