@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+_ROWS = 32  # rows of pixels whose matrices are held at once
 
 
 def espirit(
@@ -33,32 +37,34 @@ def espirit(
     matrix = windows.permute(1, 2, 0, 3, 4).reshape(-1, coils * edge * edge)
     _, singular, basis = torch.linalg.svd(matrix, full_matrices=False)
     kernels = basis[singular > threshold * singular[0]].reshape(-1, coils, edge, edge)
-    values, vectors = torch.linalg.eigh(_pixel_matrices(kernels, image_shape))
-    maps = vectors[..., -1].movedim(-1, 0)
+    maps = calibration.new_empty(coils, *image_shape)
+    signal = torch.empty(image_shape, dtype=singular.dtype, device=calibration.device)
+    correlations, waves = _correlations(kernels), _waves(edge, image_shape[1], calibration)
+    along_rows = torch.einsum("ijde,rd->rije", correlations, _waves(edge, image_shape[0], calibration))
+    for rows in torch.arange(image_shape[0], device=calibration.device).split(
+        _ROWS
+    ):  # as many matrices as memory holds
+        matrices = torch.einsum("rije,ce->rcij", along_rows[rows], waves) / edge**2
+        values, vectors = torch.linalg.eigh(matrices)
+        maps[:, rows], signal[rows] = vectors[..., -1].movedim(-1, 0), values[..., -1]
     first = maps[:1]
-    phase = torch.where(first.abs() > 0, first / first.abs().clamp(min=torch.finfo(first.abs().dtype).tiny), 1)
-    return maps * phase.conj() * (values[..., -1] > crop)
+    phase = torch.where(first.abs() > 0, first / first.abs().clamp(min=torch.finfo(signal.dtype).tiny), 1)
+    return maps * phase.conj() * (signal > crop)
 
 
-def _pixel_matrices(kernels: Tensor, image_shape: tuple[int, int]) -> Tensor:
-    """Matrix over the coils at every pixel, ``[H, W, coils, coils]``, Hermitian, from kernels ``[n, coils, k, k]``."""
-    coils, edge = kernels.shape[1], kernels.shape[-1]
-    size = 2 * edge - 1
-    spectra = torch.fft.fft2(kernels, s=(size, size))
-    correlation = torch.fft.ifft2(torch.einsum("nixy,njxy->ijxy", spectra, spectra.conj()))
-    grid = correlation.new_zeros(coils, coils, *image_shape)
-    rows, columns = (_lags(edge, n, kernels.device) for n in image_shape)
-    lags = _lags(edge, size, kernels.device)
-    # Lags may coincide on a grid smaller than the kernel's correlation, so they are added up.
-    flat = (rows[:, None] * image_shape[1] + columns[None, :]).flatten()
-    values = correlation[:, :, lags][..., lags].flatten(2)
-    grid.view(coils, coils, -1).index_add_(2, flat, values)
-    product = torch.fft.fftshift(torch.fft.ifft2(grid, norm="forward"), dim=(-2, -1)) / edge**2
-    return product.permute(2, 3, 0, 1)
+def _correlations(kernels: Tensor) -> Tensor:
+    """Correlations of each two coils, summed over the kernels ``[n, N, k, k]``: ``[N, N, 2k-1, 2k-1]``."""
+    edge = kernels.shape[-1]
+    spectra = torch.fft.fft2(kernels, s=(2 * edge - 1, 2 * edge - 1))
+    products = torch.einsum("nixy,njxy->ijxy", spectra, spectra.conj())
+    return torch.fft.fftshift(torch.fft.ifft2(products), dim=(-2, -1))
 
 
-def _lags(edge: int, size: int, device: torch.device) -> Tensor:
-    return torch.arange(1 - edge, edge, device=device) % size
+def _waves(edge: int, size: int, like: Tensor) -> Tensor:
+    """Waves of the lags from ``1 - edge`` to ``edge - 1`` along an axis of ``size`` pixels, ``[size, 2 edge - 1]``."""
+    lags, pixels = torch.arange(1 - edge, edge), torch.arange(size) - size // 2
+    angles = 2 * math.pi / size * torch.outer(pixels, lags).double()
+    return torch.polar(torch.ones_like(angles), angles).to(like)
 
 
 def calibration_block(mask: Tensor, limit: int) -> tuple[int, int]:

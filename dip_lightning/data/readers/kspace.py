@@ -55,7 +55,7 @@ def read_kspace(path: Path, key: str | None = None, layout: str | None = None) -
             or holds NaN or infinite values.
     """
     path = path.with_suffix(".cfl") if path.suffix.lower() == ".hdr" else path
-    values = _complex(read_array(path, key), path)
+    values = as_complex(read_array(path, key), path)
     names = _axis_names(values, layout, path)
     if len(names) != values.ndim:
         values = np.squeeze(values)
@@ -78,9 +78,17 @@ def check_finite(kspace: NDArray[np.complex64], path: Path) -> NDArray[np.comple
     return kspace
 
 
-def _complex(values: NDArray[Any], path: Path) -> NDArray[Any]:
+def as_complex(values: NDArray[Any], path: Path) -> NDArray[Any]:
+    """Return complex numbers, made from a last axis of 2, or from records of two fields, where the file has those.
+
+    Raises:
+        MeasurementError: If the numbers are neither.
+    """
     if np.iscomplexobj(values):
         return values
+    fields = values.dtype.names or ()
+    if [name[:1].lower() for name in fields] == ["r", "i"]:
+        return np.asarray(values[fields[0]] + 1j * values[fields[1]])
     if np.issubdtype(values.dtype, np.floating) and values.ndim > 2 and values.shape[-1] == 2:
         return np.asarray(values[..., 0] + 1j * values[..., 1])
     raise MeasurementError(
