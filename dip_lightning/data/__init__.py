@@ -2,19 +2,23 @@
 
 from dip_lightning.data.base import InMemory, MeasurementDataModule
 from dip_lightning.data.cbsd68 import CBSD68
+from dip_lightning.data.fastmri import FastMRI
 from dip_lightning.data.htc2022 import HTC2022
 from dip_lightning.data.image_file import ImageFile
 from dip_lightning.data.phantoms import Phantom
+from dip_lightning.data.raw_kspace import RawKSpace
 from dip_lightning.data.sample_image import SampleImage
 from dip_lightning.data.simulated import SimulatedMeasurements
 
 __all__ = [
     "CBSD68",
+    "FastMRI",
     "HTC2022",
     "ImageFile",
     "InMemory",
     "MeasurementDataModule",
     "Phantom",
+    "RawKSpace",
     "SampleImage",
     "SimulatedMeasurements",
 ]
