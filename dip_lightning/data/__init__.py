@@ -5,6 +5,7 @@ from dip_lightning.data.cbsd68 import CBSD68
 from dip_lightning.data.fastmri import FastMRI
 from dip_lightning.data.htc2022 import HTC2022
 from dip_lightning.data.image_file import ImageFile
+from dip_lightning.data.lodopab import LoDoPaB
 from dip_lightning.data.phantoms import Phantom
 from dip_lightning.data.raw_kspace import RawKSpace
 from dip_lightning.data.sample_image import SampleImage
@@ -16,6 +17,7 @@ __all__ = [
     "HTC2022",
     "ImageFile",
     "InMemory",
+    "LoDoPaB",
     "MeasurementDataModule",
     "Phantom",
     "RawKSpace",
