@@ -18,8 +18,9 @@ import torch
 ROOT = Path(__file__).parents[1]
 FIT = [
     *(sys.executable, "-m", "dip_lightning", "fit", f"--config={ROOT / 'configs' / 'demo.yaml'}"),
-    *("--data.size=32", "--record.preview=false", "--model.outer_steps=40", "--model.inner_steps=2", "--model.input_noise=0.01"),
-    *("--trainer.accelerator=cpu", "--checkpoint.seconds=0", "--record.flush_seconds=0", "--seed_everything=3"),
+    *("--data.size=32", "--model.outer_steps=40", "--model.inner_steps=2", "--model.input_noise=0.01"),
+    *("--trainer.accelerator=cpu", "--checkpoint.seconds=0", "--record.flush_seconds=0"),
+    *("--record.preview=false", "--seed_everything=3"),
 ]
 
 

@@ -27,9 +27,14 @@ def aseqdip(**options: object) -> ASeqDIP:
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError, match="half way"), written_whole(path) as temporary:
-        temporary.write_text("new, but")
-        raise RuntimeError("half way")
+
+    def write_half() -> None:
+        with written_whole(path) as temporary:
+            temporary.write_text("new, but")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        write_half()
     assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
     assert path.read_text() == "old"
 

@@ -55,7 +55,8 @@ def preview_figure(
     reference = "target" if "target" in shown else "last"
     low, high = measurement.value_range or (0.0, float(shown[reference].max()))
     figure = Figure(figsize=(14, 6.4), layout="constrained")
-    top, bottom = np.ravel(figure.subfigures(2, 1, height_ratios=[2.2, 1]))
+    subfigures: Any = figure.subfigures(2, 1, height_ratios=[2.2, 1])
+    top, bottom = subfigures
     axes = top.subplots(1, 4)
     for axis, name in zip(axes, ("initial", "estimate", reference), strict=False):
         axis.imshow(shown[name], cmap="gray", vmin=low, vmax=high, interpolation="nearest")
