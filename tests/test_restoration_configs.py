@@ -91,6 +91,17 @@ def test_on_the_data_set(task, data_root, monkeypatch, tmp_path):
     assert json.loads((tmp_path / "summary.json").read_text())["measurement"] == "cbsd68_0003"
 
 
+def test_data_set_is_taken_at_full_size(data_root, monkeypatch, capsys):
+    monkeypatch.setenv("DIP_LIGHTNING_DATA", str(data_root))
+    block = CONFIGS / "data" / "cbsd68_denoising.yaml"
+    with pytest.raises(SystemExit):
+        main(["fit", f"--config={CONFIGS / 'aseqdip_denoising.yaml'}", f"--data={block}", "--print_config"])
+    data = yaml.safe_load(capsys.readouterr().out)["data"]
+    assert data["class_path"] == "dip_lightning.data.CBSD68"
+    assert data["init_args"]["size"] is None
+    assert "name" not in data["init_args"]
+
+
 def test_embedded_and_data_set_blocks_have_the_same_acquisition():
     for task in ("denoising", "inpainting", "deblurring"):
         blocks = [yaml.safe_load((CONFIGS / "data" / f"{name}.yaml").read_text()) for name in (task, f"cbsd68_{task}")]

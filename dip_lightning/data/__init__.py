@@ -6,6 +6,7 @@ from dip_lightning.data.fastmri import FastMRI
 from dip_lightning.data.htc2022 import HTC2022
 from dip_lightning.data.image_file import ImageFile
 from dip_lightning.data.lodopab import LoDoPaB
+from dip_lightning.data.own_measurement import OwnMeasurement
 from dip_lightning.data.phantoms import Phantom
 from dip_lightning.data.raw_kspace import RawKSpace
 from dip_lightning.data.sample_image import SampleImage
@@ -19,6 +20,7 @@ __all__ = [
     "InMemory",
     "LoDoPaB",
     "MeasurementDataModule",
+    "OwnMeasurement",
     "Phantom",
     "RawKSpace",
     "SampleImage",
