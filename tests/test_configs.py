@@ -27,6 +27,7 @@ SMALLER: dict[str, list[str]] = {
         "dip_compressedsensing",
         "dip_deblurring",
         "dip_denoising",
+        "pnpdip_inpainting",
         "dip_inpainting",
         "dip_superresolution",
     )
