@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,7 +23,7 @@ class Measurement:
         y: Measured data, ``[B, ...]``.
         physics: Forward operator :math:`A` from images ``[B, C, H, W]`` to data of ``y``'s shape.
         initial: First image made from ``y`` alone (FBP, zero-filled, noisy image), ``[B, C, H, W]``.
-        ids: A folder-safe name for each member, all different.
+        ids: A folder-safe name for each member; all different, except where one measurement is repeated.
         task: ``ct``, ``mri``, ``denoising``, ... : the second half of the run folder's name.
         target: Ground truth or reference reconstruction, ``[B, C, H, W]``. For the record only: no fit reads it.
         reference: Image of a similar object, for reference-guided methods, ``[B, C, H, W]``.
@@ -32,7 +33,11 @@ class Measurement:
         magnitude: Whether images are two-channel complex, to be scored and shown by their magnitude.
         crop: Height and width of the centre that metrics score; ``None`` scores the whole image (fastMRI: 320x320).
         units: What an image value of 1 means, e.g. ``"mu / 0.08 per mm"``.
+        make_initial: Makes the first image from other data and the physics, as ``initial`` was made from ``y``; ``None``
+            where it is not known how.
         metadata: Anything worth keeping in the record (file, slice, geometry, scaling).
+        repetitions: Where measurements stand in the batch several times, to be fitted from several seeds: which time
+            this is for each member, added to its seed. ``None`` where none is repeated.
     """
 
     y: Tensor
@@ -48,6 +53,8 @@ class Measurement:
     crop: tuple[int, int] | None = None
     units: str = "1"
     metadata: dict[str, Any] = field(default_factory=dict)
+    make_initial: Callable[[Tensor, Physics], Tensor] | None = None
+    repetitions: tuple[int, ...] | None = None
 
     @property
     def batch_size(self) -> int:
@@ -88,7 +95,8 @@ class Measurement:
         """
         if self.initial.ndim != 4:
             raise MeasurementError(f"The initial image must be [B, C, H, W], not {list(self.initial.shape)}.")
-        if len(self.ids) != self.batch_size or len(set(self.ids)) != len(self.ids):
+        members = set(zip(self.ids, self.repetitions or (0,) * len(self.ids), strict=True))
+        if len(self.ids) != self.batch_size or len(members) != len(self.ids):
             raise MeasurementError(f"{self.batch_size} measurements need as many distinct ids, not {self.ids}.")
         for name in ("y", "initial", "target", "reference"):
             tensor = getattr(self, name)

@@ -50,7 +50,7 @@ class OutputAveraging(_Averaging):
         if average is None:
             pl_module.report("average", output.clone())
         else:
-            move_average(average, output, self.weight)
+            move_average(average, pl_module.unless_stopped(output, average), self.weight)
 
 
 class UniformAveraging(_Averaging):

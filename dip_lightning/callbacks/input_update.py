@@ -125,5 +125,5 @@ class DataConsistentInputUpdate(_InputUpdate):
 
 
 def _forward(trainer: pl.Trainer, pl_module: BaseDIP) -> Tensor:
-    with torch.no_grad(), trainer.precision_plugin.forward_context():
-        return pl_module.network(pl_module.stored_input).to(pl_module.last_output.dtype)
+    with trainer.precision_plugin.forward_context():
+        return pl_module.recomputed_output()

@@ -24,20 +24,21 @@ class MetricRows:
 
     def __init__(self, flush_seconds: float = 10.0) -> None:
         self.flush_seconds = flush_seconds
-        self._pending: list[tuple[int, float, dict[str, Tensor]]] = []
+        self._pending: list[tuple[int, float, dict[str, Tensor], list[int] | None]] = []
         self._rows: list[list[dict[str, float]]] = []
         self._flushed = time.monotonic()
 
-    def add(self, iteration: int, seconds: float, record: dict[str, Tensor]) -> None:
+    def add(self, iteration: int, seconds: float, record: dict[str, Tensor], members: list[int] | None = None) -> None:
         """Add the values of an outer step.
 
         Args:
             iteration: Optimiser steps made so far.
             seconds: Time spent fitting so far.
             record: Values ``[B]`` by name; an empty record adds nothing.
+            members: Members that get a row, those that are still fitted; ``None`` for all.
         """
         if record:
-            self._pending.append((iteration, seconds, record))
+            self._pending.append((iteration, seconds, record, members))
 
     def flush_if_due(self, folders: list[RunFolder]) -> None:
         """Write if it is time."""
@@ -53,7 +54,7 @@ class MetricRows:
 
     def csv(self, member: int) -> str:
         """All rows of a member as CSV text; a value that a row does not have stays blank."""
-        rows = [row[member] for row in self._rows]
+        rows = [row[member] for row in self._rows if row[member]]
         names = {name for row in rows for name in row}
         middle = sorted(names - {*_FIRST, *_LAST})
         text = io.StringIO()
@@ -80,9 +81,12 @@ class MetricRows:
         self._rows, self._pending = [list(row) for row in state["rows"]], []
 
     def _collect(self) -> None:
-        for iteration, seconds, record in self._pending:
+        for iteration, seconds, record, fitted in self._pending:
             names = list(record)
             values = torch.stack([record[name].double() for name in names]).cpu()  # one transfer for each row
             members = [dict(zip(names, column, strict=True)) for column in values.T.tolist()]
-            self._rows.append([{"iteration": iteration, "seconds": round(seconds, 4), **row} for row in members])
+            first = {"iteration": iteration, "seconds": round(seconds, 4)}
+            self._rows.append(
+                [{**first, **row} if fitted is None or b in fitted else {} for b, row in enumerate(members)]
+            )
         self._pending = []

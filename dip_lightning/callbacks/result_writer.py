@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dip_lightning.callbacks.metric_rows import MetricRows
 from dip_lightning.callbacks.preview import preview_figure
+from dip_lightning.callbacks.repetitions import write_repetitions
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.base import BaseDIP
 from dip_lightning.records import circumstances, folder_name, image_attributes
@@ -31,7 +32,8 @@ class ResultWriter(Checkpoint):
 
     Args:
         run_dir: The run's folder; by default ``<default_root_dir>/<method>_<task>/<measurement id>/seed<k>``. With
-            several measurements at once, each gets a subfolder of it named by its id.
+            several measurements at once, each gets a subfolder of it named by its id, and in that one for each seed
+            where measurements are repeated; those also get a folder with mean and standard deviation over the seeds.
         overwrite: Whether a finished run in that folder may be replaced.
         flush_seconds: How often ``metrics.csv`` is brought up to date.
         preview: Whether ``preview.png`` is drawn.
@@ -62,8 +64,12 @@ class ResultWriter(Checkpoint):
         """
         if self.run_dir is not None:
             root = Path(self.run_dir)
-            return [RunFolder(root / i if measurement.batch_size > 1 else root) for i in measurement.ids]
-        root = Path(trainer.default_root_dir) / f"{method.name}_{measurement.task}"
+            if measurement.batch_size == 1:
+                return [RunFolder(root)]
+            if measurement.repetitions is None:
+                return [RunFolder(root / folder_name(name)) for name in measurement.ids]
+        else:
+            root = Path(trainer.default_root_dir) / f"{method.name}_{measurement.task}"
         seeds = method.member_seeds(measurement)
         return [
             RunFolder(root / folder_name(name) / f"seed{seed}")
@@ -99,7 +105,8 @@ class ResultWriter(Checkpoint):
     ) -> None:
         """Add a row to ``metrics.csv``."""
         assert isinstance(pl_module, BaseDIP)
-        self.rows.add(pl_module.iteration, pl_module.seconds, pl_module.record)
+        fitted = list(pl_module.roster.running) if pl_module.roster.partial else None
+        self.rows.add(pl_module.iteration, pl_module.seconds, pl_module.record, fitted)
         self.rows.flush_if_due(self.run_folders)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -114,6 +121,7 @@ class ResultWriter(Checkpoint):
                 figure = preview_figure(images, pl_module.measurement, summary, self.rows.curves(member))
                 folder.write_with(PREVIEW, partial(figure.savefig, dpi=110, format="png"))
             folder.write_summary(summary)
+        write_repetitions(pl_module, self.run_folders)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the stored reconstruction as ``prediction.npy`` and ``prediction.png``."""
@@ -132,7 +140,7 @@ class ResultWriter(Checkpoint):
         self.rows.load_state_dict(state_dict["rows"])
 
     def _summary(self, trainer: pl.Trainer, method: BaseDIP, member: int) -> dict[str, Any]:
-        measurement = method.measurement
+        measurement, ending = method.measurement, method.ending(member)
         scores: dict[str, Any] = {"psnr": None, "ssim": None, "oracle_iteration": None}
         others: dict[str, Any] = {}
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -147,10 +155,10 @@ class ResultWriter(Checkpoint):
             "task": measurement.task,
             "measurement": measurement.ids[member],
             "seed": method.member_seeds(measurement)[member],
-            "iterations": method.iteration,
-            "stopped_by": method.stopped_by,
-            "seconds": round(method.seconds, 3),
-            "seconds_per_iteration": method.seconds / max(method.iteration, 1),
+            "iterations": ending.iteration,
+            "stopped_by": ending.reason,
+            "seconds": round(ending.seconds, 3),
+            "seconds_per_iteration": ending.seconds / max(ending.iteration, 1),
             **scores,
             "callbacks": others,
             **circumstances(measurement, method.device),

@@ -64,6 +64,14 @@ class StoppingRule(pl.Callback, StopsFit, ABC):
             ``[B]``, or ``None`` as long as there is none.
         """
 
+    def candidate(self, pl_module: BaseDIP) -> Tensor:
+        """Give the image that would be selected after this outer step: the current estimate, ``[B, C, H, W]``.
+
+        Args:
+            pl_module: The method, after its outer step.
+        """
+        return pl_module.current_estimate
+
     @property
     def stops(self) -> bool:
         """Whether it ends the fit, rather than record where it would have."""
@@ -100,7 +108,7 @@ class StoppingRule(pl.Callback, StopsFit, ABC):
         if self._state:
             waited = pl_module.iteration - self._state["iteration"]
             self._state["stopped_at"].masked_fill_(waited < self.patience, 0)
-            self._stop_if(bool((self._state["stopped_at"] > 0).all()), pl_module)
+            self._leave((self._state["stopped_at"] > 0).tolist(), pl_module)
 
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: pl.Trainer, pl_module: BaseDIP, outputs: Any, batch: Any, batch_idx: int
@@ -147,7 +155,7 @@ class StoppingRule(pl.Callback, StopsFit, ABC):
             "stopped_at": torch.zeros_like(value, dtype=torch.int64),
         }
         minimum, at, stopped_at = state["minimum"], state["iteration"], state["stopped_at"]
-        usable = value.isfinite() & (stopped_at == 0)
+        usable = pl_module.unless_stopped(value.isfinite() & (stopped_at == 0), torch.zeros_like(stopped_at > 0))
         improved = usable & (value < (1 - self.min_improvement) * minimum)
         minimum = torch.where(improved, value, minimum)
         at = torch.where(improved, pl_module.iteration, at)
@@ -155,16 +163,22 @@ class StoppingRule(pl.Callback, StopsFit, ABC):
         stopped_at = torch.where(ran_out, pl_module.iteration, stopped_at)
         self._state = {"minimum": minimum, "iteration": at, "stopped_at": stopped_at}
         # The one wait for the device in an outer step.
-        any_improved, all_stopped = torch.stack([improved.any(), (stopped_at > 0).all()]).tolist()
+        any_improved, *stopped = torch.cat([improved.any()[None], stopped_at > 0]).tolist()
         if any_improved:
             self._select(pl_module, improved | (at == 0))
-        self._stop_if(all_stopped, pl_module)
+        self._leave(stopped, pl_module)
 
     def _select(self, pl_module: BaseDIP, chosen: Tensor) -> None:
         name = "selected" if self.action == "stop" else f"recorded_{self.label}"
-        estimate = pl_module.current_estimate
+        estimate = self.candidate(pl_module)
         before = pl_module.reports.get(name, estimate)
         pl_module.report(name, torch.where(chosen[:, None, None, None], estimate, before))
+
+    def _leave(self, stopped: list[bool], pl_module: BaseDIP) -> None:
+        if self.action == "stop" and not all(stopped):
+            members = [member for member, has in enumerate(stopped) if has]
+            pl_module.stop_members(members, f"early_stopping_{self.rule}")
+        self._stop_if(all(stopped), pl_module)
 
     def _stop_if(self, all_stopped: bool, pl_module: BaseDIP) -> None:
         if all_stopped and self.action == "stop":

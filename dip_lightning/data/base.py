@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.measurement import Measurement
+from dip_lightning.members import repeat_measurement
 from dip_lightning.physics.acquisition import Acquisition
 
 
@@ -23,16 +24,20 @@ class MeasurementDataModule(pl.LightningDataModule, ABC):
     Args:
         index: Which measurement of the set.
         batch: How many, from ``index`` on, are reconstructed together.
+        repeat: From how many seeds each is reconstructed at once: the method's seed and those after it.
     """
 
     measurement: Measurement
 
-    def __init__(self, index: int = 0, batch: int = 1) -> None:
+    def __init__(self, index: int = 0, batch: int = 1, repeat: int = 1) -> None:
         super().__init__()
         if index < 0 or batch < 1:
             raise ConfigurationError(f"data.index={index} must not be negative and data.batch={batch} at least 1.")
+        if repeat < 1:
+            raise ConfigurationError(f"data.repeat={repeat} must be at least 1.")
         self.index = index
         self.batch = batch
+        self.repeat = repeat
 
     @abstractmethod
     def load(self, indices: Sequence[int]) -> Measurement:
@@ -51,11 +56,13 @@ class MeasurementDataModule(pl.LightningDataModule, ABC):
     def setup(self, stage: str) -> None:
         """Load the measurement, once."""
         if not hasattr(self, "measurement"):
-            self.measurement = self.load(range(self.index, self.index + self.batch))
+            measurement = self.load(range(self.index, self.index + self.batch))
+            self.measurement = repeat_measurement(measurement, self.repeat)
 
     def train_dataloader(self) -> DataLoader[int]:
         """Count the outer steps of the method."""
-        steps = getattr(getattr(self.trainer, "lightning_module", None), "outer_steps", 1)
+        method = getattr(self.trainer, "lightning_module", None)
+        steps = getattr(method, "outer_steps", 1) * getattr(method, "passes", 1)
         return DataLoader(range(steps), batch_size=None)  # type: ignore[arg-type]
 
     def test_dataloader(self) -> DataLoader[int]:
@@ -87,11 +94,12 @@ class InMemory(MeasurementDataModule):
 
     Args:
         measurement: What to reconstruct.
+        repeat: From how many seeds at once.
     """
 
-    def __init__(self, measurement: Measurement) -> None:
-        super().__init__(batch=measurement.batch_size)
-        self.measurement = measurement.validate()
+    def __init__(self, measurement: Measurement, repeat: int = 1) -> None:
+        super().__init__(batch=measurement.batch_size, repeat=repeat)
+        self.measurement = repeat_measurement(measurement.validate(), repeat)
 
     def load(self, indices: Sequence[int]) -> Measurement:
         """Return the measurement at hand."""

@@ -57,6 +57,7 @@ class HTC2022(MeasurementDataModule):
         frequency_scaling: Cut-off of that filter as a fraction of the Nyquist frequency.
         index: Which of the phantoms.
         batch: How many, from ``index`` on, are reconstructed together.
+        repeat: From how many seeds each is reconstructed at once.
         reference: Phantom whose full-view reconstruction is given as reference image; ``None`` for no reference.
         nonnegative: Set negative values of the first estimate to zero.
 
@@ -77,10 +78,11 @@ class HTC2022(MeasurementDataModule):
         frequency_scaling: float = 1.0,
         index: int = 0,
         batch: int = 1,
+        repeat: int = 1,
         reference: str | None = None,
         nonnegative: bool = False,
     ) -> None:
-        super().__init__(index=index, batch=batch)
+        super().__init__(index=index, batch=batch, repeat=repeat)
         self.path = expand_path(path)
         self.phantoms = [phantom] if isinstance(phantom, str) else list(phantom)
         if index + batch > len(self.phantoms) or len(set(self.phantoms)) < len(self.phantoms):

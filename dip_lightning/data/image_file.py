@@ -37,6 +37,7 @@ class ImageFile(SimulatedMeasurements):
         noise_seed: Seed of the measurement noise; the measurement at ``index`` uses ``noise_seed + index``.
         index: Which file of a folder.
         batch: How many, from ``index`` on, are reconstructed together.
+        repeat: From how many seeds each is reconstructed at once.
         reference: Image file of a similar object, read, cropped and resized in the same way; ``None`` for no reference.
 
     Raises:
@@ -56,9 +57,10 @@ class ImageFile(SimulatedMeasurements):
         noise_seed: int = 0,
         index: int = 0,
         batch: int = 1,
+        repeat: int = 1,
         reference: str | None = None,
     ) -> None:
-        super().__init__(acquisition, noise_seed=noise_seed, index=index, batch=batch)
+        super().__init__(acquisition, noise_seed=noise_seed, index=index, batch=batch, repeat=repeat)
         self.path = expand_path(path)
         self.framing = Framing(size, resize, square, multiple)
         self.gray = gray

@@ -28,6 +28,7 @@ class Phantom(SimulatedMeasurements):
         noise_seed: Seed of the measurement noise; the measurement at ``index`` uses ``noise_seed + index``.
         index: Which measurement.
         batch: How many, from ``index`` on, are reconstructed together.
+        repeat: From how many seeds each is reconstructed at once.
         reference: Index of the random ellipses that are given as reference image; ``None`` for no reference.
 
     Raises:
@@ -43,9 +44,10 @@ class Phantom(SimulatedMeasurements):
         noise_seed: int = 0,
         index: int = 0,
         batch: int = 1,
+        repeat: int = 1,
         reference: int | None = None,
     ) -> None:
-        super().__init__(acquisition, noise_seed=noise_seed, index=index, batch=batch)
+        super().__init__(acquisition, noise_seed=noise_seed, index=index, batch=batch, repeat=repeat)
         if size < 1 or seed < 0:
             raise ConfigurationError(f"data.size={size} must be at least 1 and data.seed={seed} not negative.")
         self.kind = check_option("data.kind", kind, get_args(Kind))

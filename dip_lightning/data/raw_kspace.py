@@ -45,6 +45,7 @@ class RawKSpace(MeasurementDataModule):
             measured; there is no target, and the acquisition's mask is not used.
         index: Which slice.
         batch: How many slices, from ``index`` on, are reconstructed together.
+        repeat: From how many seeds each is reconstructed at once.
 
     Raises:
         ConfigurationError: If the acquisition is none of Cartesian MRI, or an option is out of range.
@@ -61,8 +62,9 @@ class RawKSpace(MeasurementDataModule):
         retrospective: bool = True,
         index: int = 0,
         batch: int = 1,
+        repeat: int = 1,
     ) -> None:
-        super().__init__(index=index, batch=batch)
+        super().__init__(index=index, batch=batch, repeat=repeat)
         self.acquisition = check_acquisition(acquisition)
         self.path = expand_path(path)
         self.name = name

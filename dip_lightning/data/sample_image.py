@@ -39,6 +39,7 @@ class SampleImage(SimulatedMeasurements):
         noise_seed: Seed of the measurement noise; the measurement at ``index`` uses ``noise_seed + index``.
         index: Which noise realisation.
         batch: How many, from ``index`` on, are reconstructed together.
+        repeat: From how many seeds each is reconstructed at once.
 
     Raises:
         ConfigurationError: If the name or the way to resize is unknown, or a number is out of range.
@@ -58,8 +59,9 @@ class SampleImage(SimulatedMeasurements):
         noise_seed: int = 0,
         index: int = 0,
         batch: int = 1,
+        repeat: int = 1,
     ) -> None:
-        super().__init__(acquisition, noise_seed=noise_seed, index=index, batch=batch)
+        super().__init__(acquisition, noise_seed=noise_seed, index=index, batch=batch, repeat=repeat)
         self.photograph = check_option("data.name", name, SAMPLE_IMAGES)
         self.framing = Framing(size, resize, square, multiple)
         self.gray = gray

@@ -26,6 +26,7 @@ class SimulatedMeasurements(MeasurementDataModule):
         noise_seed: Seed of the measurement noise.
         index: Which measurement of the set.
         batch: How many, from ``index`` on, are reconstructed together.
+        repeat: From how many seeds each is reconstructed at once.
 
     Raises:
         ConfigurationError: If the acquisition is none or a number is out of range.
@@ -34,8 +35,10 @@ class SimulatedMeasurements(MeasurementDataModule):
     #: What an image value of 1 means.
     units: str = "1"
 
-    def __init__(self, acquisition: Acquisition, noise_seed: int = 0, index: int = 0, batch: int = 1) -> None:
-        super().__init__(index=index, batch=batch)
+    def __init__(
+        self, acquisition: Acquisition, noise_seed: int = 0, index: int = 0, batch: int = 1, repeat: int = 1
+    ) -> None:
+        super().__init__(index=index, batch=batch, repeat=repeat)
         if not isinstance(acquisition, Acquisition):
             raise ConfigurationError(f"data.acquisition must be an Acquisition, not {type(acquisition).__name__}.")
         if noise_seed < 0:

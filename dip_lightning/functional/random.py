@@ -46,6 +46,16 @@ class MemberGenerators:
         draws = [torch.rand(*shape, generator=g, device=self.device, dtype=dtype) for g in self.generators]
         return torch.stack(draws)
 
+    def select(self, members: Sequence[int]) -> MemberGenerators:
+        """Take the generators of some members; drawing from them advances these very generators.
+
+        Args:
+            members: Which of them.
+        """
+        chosen = MemberGenerators([], self.device)
+        chosen.generators = [self.generators[member] for member in members]
+        return chosen
+
     def state_dict(self) -> list[Tensor]:
         """States of all generators, for a checkpoint."""
         return [generator.get_state() for generator in self.generators]

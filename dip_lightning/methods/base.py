@@ -18,10 +18,9 @@ from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.hooks import AddsParameters, IterateHook, PreparesMeasurement
 from dip_lightning.inputs import NetworkInput, UniformNoise
 from dip_lightning.measurement import Measurement
+from dip_lightning.methods.batch import BatchedFit
 from dip_lightning.methods.checks import check_measurement, check_network
-from dip_lightning.methods.state import FitState
 from dip_lightning.networks.blocks import UntrainedNetwork
-from dip_lightning.networks.initialise import reinitialise
 from dip_lightning.penalties import Penalty
 
 #: Added to a member's seed for the noise drawn during the fit, so that it is not the noise of its first input.
@@ -30,7 +29,7 @@ NOISE_STREAM = 1_000_003
 Hook = TypeVar("Hook")
 
 
-class BaseDIP(FitState, pl.LightningModule):
+class BaseDIP(BatchedFit, pl.LightningModule):
     r"""Fit an untrained network :math:`f_\theta` to one measurement: :math:`\min_\theta \ell(f_\theta(z), y)`.
 
     One Lightning batch is one outer step: ``inner_steps`` optimiser steps on a fixed network input, after which
@@ -59,7 +58,6 @@ class BaseDIP(FitState, pl.LightningModule):
 
     #: First half of the run folder's name; the lower-case class name unless a subclass says otherwise.
     method_name: ClassVar[str] = ""
-    measurement: Measurement
 
     def __init__(
         self,
@@ -161,26 +159,26 @@ class BaseDIP(FitState, pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Take the measurement from the DataModule; draw weights and input from the seed; check what can be checked."""
         self.measurement = self.take_measurement(self.trainer)
+        self.stack_network(self.measurement.batch_size)
         if stage != "fit":
             return
+        self.begin(self.measurement.batch_size)
         for hook in self._hooks(PreparesMeasurement):
             self.measurement = hook.prepare_measurement(self.measurement, self)
-        seeds = self.member_seeds(self.measurement)
         if hasattr(self.network, "set_image_size"):  # decoders, whose input is smaller than the image
-            self.network.set_image_size(self.measurement.image_shape[1:])
-        if self.reinitialise:
-            reinitialise(self.network, seeds[0])
-        self.stored_input = self.initial_input(self.measurement, MemberGenerators(seeds)).detach()
+            self.network.set_image_size(self.measurement.image_shape[1:])  # type: ignore[operator]
+        self._drawn_in = next(self.network.parameters()).dtype
+        self.stored_input = self._draw()
         self._observers = self._hooks(IterateHook)
-        check_network(self.network, self.stored_input, self.measurement)
+        check_network(getattr(self.network, "single", self.network), self.stored_input, self.measurement)
 
     def on_fit_start(self) -> None:
         """Bring the measurement to the device and precision of the fit."""
         dtype = torch.float64 if self.stored_input.dtype == torch.float64 else torch.float32
         self.measurement = self.measurement.to(self.device, dtype)
-        seeds = [seed + NOISE_STREAM for seed in self.member_seeds(self.measurement)]
-        self.generators = MemberGenerators(seeds, self.device)
+        self.generators = self._noise_generators()
         self.restore_generators()
+        self.fall_back_to(self.measurement.initial)
         self.network.train()
 
     def configure_optimizers(self) -> Any:
@@ -191,13 +189,35 @@ class BaseDIP(FitState, pl.LightningModule):
         if added and not isinstance(parameters[0], dict):
             parameters = [{"params": parameters}]
         optimizer = self.optimizer_factory([*parameters, *added])
-        if self.scheduler_factory is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": self.scheduler_factory(optimizer)}
+        scheduler = None if self.scheduler_factory is None else self.scheduler_factory(optimizer)
+        self.check_elementwise(optimizer, scheduler)
+        return optimizer if scheduler is None else {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def restart(self, measurement: Measurement, weights: dict[str, Tensor] | None = None) -> None:
+        """Start over in the middle of a fit, as a new fit with the same seed would start.
+
+        Args:
+            measurement: What is fitted from now on, on the fit's device.
+            weights: The network's first weights, where they are not drawn from the seed.
+        """
+        self.measurement = measurement
+        device, dtype = self.device, next(self.network.parameters()).dtype
+        # Where and in which precision a new fit draws its weights: elsewhere the same seed gives others.
+        self.network.to("cpu", self._drawn_in)
+        if weights:
+            self.network.load_state_dict(weights)
+        first_input = self._draw()
+        self.network.to(device, dtype)
+        self.set_network_input(first_input.to(self.stored_input))
+        self.generators = self._noise_generators()
+        self.iteration = self.outer_step = 0
+        self.reports.clear()
+        self.trainer.strategy.setup_optimizers(self.trainer)
 
     def on_train_start(self) -> None:
         """Start the clock; make no step if all were made before the fit was interrupted."""
         super().on_train_start()
+        self.restore_members()
         if self.outer_step >= self.outer_steps:
             self.stop("outer_steps")
 
@@ -206,22 +226,26 @@ class BaseDIP(FitState, pl.LightningModule):
         if self.outer_step >= self.outer_steps:
             self.stop("outer_steps")
             return
+        self.leave_out_stopped()
         for _ in range(self.inner_steps):
             self._inner_step()
         self.outer_step += 1
         self.record = {"loss": self.loss, **self.terms}
-        self.log_dict({name: value.mean() for name, value in self.record.items()})
+        self.log_dict({name: self.mean_of_running(value) for name, value in self.record.items()})
         self.log("step", float(self.iteration))
-        if not self.keep_if_finite():
-            self.stop("nan")
-        elif self.outer_step >= self.outer_steps:
+        self.keep_if_finite()
+        if self.outer_step >= self.outer_steps:
             self.stop("outer_steps")
 
     def _inner_step(self) -> None:
-        optimizer: Any = self.optimizers(use_pl_optimizer=False)
-        optimizer.step(self._closure)
-        self.iteration += 1
-        self.after_step()
+        before = self.outputs() if self.roster.partial else None
+        with self.stack_only():
+            optimizer: Any = self.optimizers(use_pl_optimizer=False)
+            optimizer.step(self._closure)
+            self.iteration += 1
+            self.after_step()
+        if before is not None:
+            self.keep_stopped(before)
         self._advance_scheduler()
         for observer in self._observers:
             observer.on_iterate(self.trainer, self, self.last_output)
@@ -229,6 +253,7 @@ class BaseDIP(FitState, pl.LightningModule):
     def _closure(self) -> Tensor:
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         optimizer.zero_grad(set_to_none=True)
+        torch.clear_autocast_cache()  # else a low-precision copy of the weights outlives the step that changes them
         output = self.forward_estimate()
         with torch.autocast(self.device.type, enabled=False):
             estimate = output.to(self.measurement.initial.dtype)
@@ -237,7 +262,7 @@ class BaseDIP(FitState, pl.LightningModule):
             loss = torch.stack(list(terms.values())).sum(0)
         loss.sum().backward()
         if self.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+            self.clip_weight_gradients(self.gradient_clip)
         self.last_output, self.loss = estimate.detach(), loss.detach()
         self.terms = {name: term.detach() for name, term in terms.items()}
         return self.loss.sum()
@@ -265,7 +290,7 @@ class BaseDIP(FitState, pl.LightningModule):
     def member_seeds(self, measurement: Measurement) -> list[int]:
         """Seed of each member of a measurement."""
         seed = self.seed if self.seed is not None else int(os.environ.get("PL_GLOBAL_SEED", "0"))
-        return [seed] * measurement.batch_size
+        return [seed + repetition for repetition in measurement.repetitions or [0] * measurement.batch_size]
 
     @property
     def name(self) -> str:
@@ -276,10 +301,20 @@ class BaseDIP(FitState, pl.LightningModule):
         """Get the measurement from the trainer's DataModule, which has been set up.
 
         Raises:
-            ConfigurationError: If there is none, or more members than the network has.
+            ConfigurationError: If there is none.
         """
         measurement = getattr(trainer.datamodule, "measurement", None)  # type: ignore[attr-defined]
-        return check_measurement(measurement, type(self).__name__, getattr(self.network, "members", 1))
+        return check_measurement(measurement, type(self).__name__)
+
+    def _draw(self) -> Tensor:
+        seeds = self.member_seeds(self.measurement)
+        if self.reinitialise:
+            self.draw_weights(seeds)
+        return self.initial_input(self.measurement, MemberGenerators(seeds)).detach()
+
+    def _noise_generators(self) -> MemberGenerators:
+        seeds = [seed + NOISE_STREAM for seed in self.member_seeds(self.measurement)]
+        return MemberGenerators(seeds, self.device)
 
     def _hooks(self, kind: type[Hook]) -> list[Hook]:
         return [callback for callback in self.trainer.callbacks if isinstance(callback, kind)]  # type: ignore[attr-defined]

@@ -11,26 +11,20 @@ from dip_lightning.errors import ConfigurationError, MissingCallbackError
 from dip_lightning.measurement import Measurement
 
 
-def check_measurement(measurement: Any, method: str, members: int) -> Measurement:
-    """Return what a DataModule gave, if a method can fit it.
+def check_measurement(measurement: Any, method: str) -> Measurement:
+    """Return what a DataModule gave, if it is a measurement.
 
     Args:
         measurement: Anything.
         method: Name of the method, for the message.
-        members: Members of its network.
 
     Raises:
-        ConfigurationError: If it is not a measurement, or has more members than the network.
+        ConfigurationError: If it is not a measurement.
     """
     if not isinstance(measurement, Measurement):
         raise ConfigurationError(
             f"{method} takes its measurement from a MeasurementDataModule; "
             "call trainer.fit(method, datamodule=...) with one."
-        )
-    if members != measurement.batch_size:
-        raise ConfigurationError(
-            f"{measurement.batch_size} measurements at once need a stacked network with as many members, not "
-            f"{members}: a shared network, or shared batch statistics, would mix them. Set data.batch to 1."
         )
     return measurement
 
@@ -39,8 +33,8 @@ def check_network(network: nn.Module, z: Tensor, measurement: Measurement) -> No
     """Check that a network takes the input and gives images of the measurement's shape.
 
     Args:
-        network: The untrained network.
-        z: Its first input, ``[B, C_in, H, W]``.
+        network: The untrained network; of a stacked one, the single network.
+        z: Its first input, ``[B, C_in, H, W]``; the first member is tried.
         measurement: What is reconstructed.
 
     Raises:
@@ -48,16 +42,15 @@ def check_network(network: nn.Module, z: Tensor, measurement: Measurement) -> No
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
-            shape = network(z.to(next(network.parameters()).dtype)).shape
+            shape = network(z[:1].to(next(network.parameters()).dtype)).shape[1:]
         except RuntimeError as error:
             raise ConfigurationError(
                 f"The network does not take the input {list(z.shape)}: {error} "
                 "Set its in_channels to the channels of initial_input."
             ) from error
-    if shape != measurement.initial.shape:
+    if shape != measurement.image_shape:
         raise ConfigurationError(
-            f"The network gives {list(shape)}, but the image is {list(measurement.initial.shape)}: "
-            "set its out_channels."
+            f"The network gives {list(shape)}, but the image is {list(measurement.image_shape)}: set its out_channels."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dip_lightning.functional.random import MemberGenerators
+from dip_lightning.members import Ending, Roster
 
 
 class FitState(pl.LightningModule):
@@ -22,7 +24,9 @@ class FitState(pl.LightningModule):
         reports: Images that callbacks offer: ``average``, ``selected``, ``uncertainty``, each ``[B, C, H, W]``.
         record: Values of the current outer step, each ``[B]``: losses, and what callbacks add.
         stopped_by: Why the fit ended; empty while it runs.
+        roster: Who of the batch is still fitted, and why others are not.
         stored_input: The network input, a buffer.
+        passes: How often the outer steps may be made: twice where a callback starts the fit over.
     """
 
     stored_input: Tensor
@@ -34,15 +38,27 @@ class FitState(pl.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("stored_input", torch.empty(0))
+        self.passes = 1
+        self._started: float | None = None
+        self.begin(1)
+
+    def begin(self, members: int) -> None:
+        """Forget an earlier fit: the next one starts from nothing, or from a checkpoint that is read after this.
+
+        Args:
+            members: Number of members, ``B``.
+        """
         self.iteration = 0
         self.outer_step = 0
         self.stopped_by = ""
+        self.roster = Roster(members)
         self.reports: dict[str, Tensor] = {}
         self.record: dict[str, Tensor] = {}
         self._last_finite: dict[str, Tensor] = {}
         self._seconds_before = 0.0
-        self._started: float | None = None
         self._restored: dict[str, Any] = {}
+        for name in ("last_output", "loss", "terms"):
+            self.__dict__.pop(name, None)
 
     @property
     def current_estimate(self) -> Tensor:
@@ -67,9 +83,9 @@ class FitState(pl.LightningModule):
 
         Args:
             name: ``average``, ``selected`` or ``uncertainty``.
-            image: ``[B, C, H, W]``.
+            image: ``[B, C, H, W]``; rows of members that have stopped are left as they were.
         """
-        self.reports[name] = image.detach()
+        self.reports[name] = self.unless_stopped(image.detach(), self.reports.get(name))
 
     def record_value(self, name: str, value: Tensor) -> None:
         """Add a value to the current outer step's row and to the loggers.
@@ -79,7 +95,7 @@ class FitState(pl.LightningModule):
             value: One value for each member, ``[B]``.
         """
         self.record[name] = value
-        self.log(name, value.float().mean())
+        self.log(name, self.mean_of_running(value.float()))
 
     def stop(self, reason: str) -> None:
         """End the fit after the current outer step.
@@ -90,20 +106,67 @@ class FitState(pl.LightningModule):
         self.stopped_by = self.stopped_by or reason
         self.trainer.should_stop = True
 
+    def stop_members(self, members: Sequence[int], reason: str) -> None:
+        """Fit some members no longer after the current outer step; the fit ends with the last of them.
+
+        Args:
+            members: Which; those that have stopped already are left alone.
+            reason: What goes into their ``summary.json`` as ``stopped_by``.
+        """
+        stopping = [member for member in self.roster.remaining if member in members]
+        if stopping and len(stopping) == len(self.roster.remaining):
+            self.stop(reason)
+            return
+        for member in stopping:
+            self.roster.endings[member] = Ending(reason, self.iteration, self.seconds)
+
+    def ending(self, member: int) -> Ending:
+        """Why and when a member stopped, as things stand now."""
+        return self.roster.endings.get(member) or Ending(self.stopped_by, self.iteration, self.seconds)
+
+    def unless_stopped(self, new: Tensor, old: Tensor | None) -> Tensor:
+        """Take new values for the members that are fitted, and old ones for those that have stopped.
+
+        Args:
+            new: ``[B, ...]``.
+            old: The same shape; ``None`` takes the new values for all.
+        """
+        if old is None or not self.roster.partial:
+            return new
+        mask = torch.zeros(self.roster.size, dtype=torch.bool, device=new.device)
+        mask[self.roster.running] = True
+        return torch.where(mask.view(-1, *[1] * (new.ndim - 1)), new, old)
+
+    def mean_of_running(self, value: Tensor) -> Tensor:
+        """Mean of ``[B]`` values over the members that are fitted."""
+        return value[self.roster.running].mean() if self.roster.partial else value.mean()
+
+    def fall_back_to(self, image: Tensor) -> None:
+        """Say what is kept if not even the first outer step is finite.
+
+        Args:
+            image: ``[B, C, H, W]``.
+        """
+        self._last_finite = self._last_finite or {"output": image, "estimate": image}
+
     def keep_if_finite(self) -> bool:
-        """Remember the images of this outer step, or bring back the last finite ones.
+        """Remember the images of this outer step; a member whose loss or output is not finite gets its last ones back.
 
         Returns:
-            Whether the loss and the output were finite.
+            Whether all that are fitted were finite; those that were not are stopped, by ``nan``.
         """
-        finite = bool(torch.isfinite(self.loss).all() & torch.isfinite(self.last_output).all())
-        if finite:
-            self._last_finite = {"output": self.last_output.clone(), "estimate": self.current_estimate.clone()}
-        elif self._last_finite:
-            self.last_output = self._last_finite["output"]
+        finite = torch.isfinite(self.loss) & torch.isfinite(self.last_output).flatten(1).all(1)
+        bad = [member for member, fine in enumerate(finite.tolist()) if not fine and member in self.roster.running]
+        if bad and self._last_finite:
+            rows = finite[:, None, None, None]
+            self.last_output = torch.where(rows, self.last_output, self._last_finite["output"])
             if "average" in self.reports:
-                self.reports["average"] = self._last_finite["estimate"]
-        return finite
+                self.reports["average"] = torch.where(rows, self.reports["average"], self._last_finite["estimate"])
+        elif not bad:
+            # The output is a tensor of its own; an average is changed in place.
+            self._last_finite = {"output": self.last_output, "estimate": self.current_estimate.clone()}
+        self.stop_members(bad, "nan")
+        return not bad
 
     # Checkpoints -----------------------------------------------------------------------------------------------
 
@@ -139,6 +202,7 @@ class FitState(pl.LightningModule):
             "reports": dict(self.reports),
             "last_finite": dict(self._last_finite),
             "generators": self.generators.state_dict(),
+            "roster": self.roster.state_dict(),
             "random": {
                 "cpu": torch.get_rng_state(),
                 "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -155,5 +219,6 @@ class FitState(pl.LightningModule):
         self.last_output = state["last_output"]
         self.reports = dict(state["reports"])
         self._last_finite = dict(state["last_finite"])
+        self.roster = Roster.from_state(state["roster"])
         self.stored_input = torch.empty_like(checkpoint["state_dict"]["stored_input"])
         self.to(self.stored_input.dtype)  # Lightning fills the weights before it converts them to its precision

@@ -113,6 +113,24 @@ class StackedNetwork(nn.Module):
             tensor.grad = None
         self.members = len(members)
 
+    def put_back(self, members: Sequence[int], states: dict[int, dict[str, Tensor]]) -> None:
+        """Undo :meth:`keep`: the rows that are left become the rows ``members``, and others come from their states.
+
+        Args:
+            members: Where each row goes.
+            states: State dicts of the single network, by the rows that are missing.
+        """
+        total = len(members) + len(states)
+        tensors = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
+        for name, tensor in tensors.items():
+            whole = tensor.data.new_empty(total, *tensor.shape[1:])
+            whole[list(members)] = tensor.data
+            for member, state in states.items():
+                whole[member] = state[name].to(whole)
+            tensor.data = whole
+            tensor.grad = None
+        self.members = total
+
     def resize(self, members: int) -> None:
         """Change the number of members; new parameters, every member with the weights of :attr:`single`.
 
