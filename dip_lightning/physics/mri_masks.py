@@ -48,7 +48,7 @@ class SamplingMask(ABC):
         if count in (0, mask.size):
             what = "nothing" if count == 0 else "everything, so that there is nothing to reconstruct"
             raise ConfigurationError(f"The sampling mask {self.describe()} samples {what} of {list(shape)} k-space.")
-        return torch.from_numpy(np.ascontiguousarray(mask))
+        return torch.from_numpy(mask.copy())
 
     def describe(self) -> dict[str, Any]:
         """Class and settings, for the record."""

@@ -34,8 +34,8 @@ class MultiCoilFourier(MultiCoilMRI):
         super().__init__(
             mask=mask.to(coil_maps.real.dtype), coil_maps=coil_maps, img_size=tuple(mask.shape[-2:]), device=mask.device
         )
-        self.register_buffer("encoding", torch.empty(0, dtype=self.coil_maps.dtype), persistent=False)
-        self.register_buffer("sampling", torch.empty(0, dtype=self.coil_maps.dtype), persistent=False)
+        self.register_buffer("encoding", torch.empty_like(self.coil_maps))
+        self.register_buffer("sampling", torch.empty_like(self.coil_maps))
         self._fold()
 
     def A(self, x: Tensor, mask: Tensor | None = None, coil_maps: Tensor | None = None, **kwargs: Any) -> Tensor:
