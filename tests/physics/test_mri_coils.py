@@ -70,7 +70,9 @@ def test_small_centre_gets_a_small_kernel_or_is_refused():
     estimate = ESPIRiT(crop=0.8).measured(data * mask, mask)
     found = inside & (estimate != 0).any(0)
     assert found.sum() > 0.8 * inside.sum()
-    assert (estimate.conj() * maps).sum(0).abs()[found].min() > 0.99
+    overlap = (estimate.conj() * maps).sum(0).abs()[found]
+    assert overlap.min() > 0.95
+    assert overlap.mean() > 0.995
     mask[:, :27] = mask[:, 30:] = False
     with pytest.raises(MeasurementError, match="fully sampled centre of k-space, 24x3, is too small"):
         ESPIRiT().measured(data * mask, mask)
