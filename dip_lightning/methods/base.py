@@ -20,7 +20,9 @@ from dip_lightning.inputs import NetworkInput, UniformNoise
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.batch import BatchedFit
 from dip_lightning.methods.checks import check_measurement, check_network
+from dip_lightning.methods.memory import check_memory
 from dip_lightning.networks.blocks import UntrainedNetwork
+from dip_lightning.networks.stacked import StackedNetwork
 from dip_lightning.penalties import Penalty
 
 #: Added to a member's seed for the noise drawn during the fit, so that it is not the noise of its first input.
@@ -171,6 +173,8 @@ class BaseDIP(BatchedFit, pl.LightningModule):
         self.stored_input = self._draw()
         self._observers = self._hooks(IterateHook)
         check_network(getattr(self.network, "single", self.network), self.stored_input, self.measurement)
+        if isinstance(self.network, StackedNetwork):
+            check_memory(self.network.single, self.stored_input, self.trainer.strategy.root_device)
 
     def on_fit_start(self) -> None:
         """Bring the measurement to the device and precision of the fit."""
