@@ -2,6 +2,7 @@
 
 from dip_lightning.data.base import InMemory, MeasurementDataModule
 from dip_lightning.data.cbsd68 import CBSD68
+from dip_lightning.data.data_exchange import DataExchangeCT
 from dip_lightning.data.fastmri import FastMRI
 from dip_lightning.data.htc2022 import HTC2022
 from dip_lightning.data.image_file import ImageFile
@@ -14,6 +15,7 @@ from dip_lightning.data.simulated import SimulatedMeasurements
 
 __all__ = [
     "CBSD68",
+    "DataExchangeCT",
     "FastMRI",
     "HTC2022",
     "ImageFile",
