@@ -33,6 +33,7 @@ from dip_lightning.run_folder import CONFIG
 COMMANDS = {
     "compare": "dip_lightning.compare.command",
     "pretrain": "dip_lightning.pretraining.command",
+    "report": "dip_lightning.compare.report.command",
 }
 
 TRAINER_DEFAULTS = {
@@ -67,8 +68,8 @@ class DIPCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give the callbacks that every run has a short name of their own."""
-        parser.add_lightning_class_args(DIPProgress, "progress")
         parser.add_lightning_class_args(ReconstructionMetrics, "metrics")
+        parser.add_lightning_class_args(DIPProgress, "progress")  # after the metrics, whose PSNR it shows
         parser.add_lightning_class_args(ResultWriter, "record")
         parser.add_lightning_class_args(ResumeCheckpoint, "checkpoint")  # after the record, whose row it saves
 
