@@ -51,6 +51,7 @@ class FastMRI(MeasurementDataModule):
         crop: Whether metrics are restricted to the centre.
         index: Which volume, in the order of the names; with ``slice: all`` which slice of the set.
         batch: How many, from ``index`` on, are reconstructed together.
+        repeat: From how many seeds each is reconstructed at once.
 
     Raises:
         ConfigurationError: If an option is unknown, or the acquisition is none of Cartesian MRI.
@@ -65,8 +66,9 @@ class FastMRI(MeasurementDataModule):
         crop: bool = True,
         index: int = 0,
         batch: int = 1,
+        repeat: int = 1,
     ) -> None:
-        super().__init__(index=index, batch=batch)
+        super().__init__(index=index, batch=batch, repeat=repeat)
         self.acquisition = check_acquisition(acquisition)
         self.path = expand_path(path)
         if not isinstance(slice, int):

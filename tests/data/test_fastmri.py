@@ -10,6 +10,7 @@ from dip_lightning.data import FastMRI, Phantom
 from dip_lightning.data.readers.fastmri import count_slices, read_slice
 from dip_lightning.errors import ConfigurationError, MeasurementError
 from dip_lightning.functional.metrics import Scorer, score
+from dip_lightning.members import select_members
 from dip_lightning.physics import CartesianMRI, Denoising, ESPIRiT, RandomLines
 
 SINGLE = CartesianMRI(RandomLines(center_fraction=0.2))
@@ -88,6 +89,16 @@ def test_index_slice_and_batch(folder):
     torch.testing.assert_close(both.y[1:], load(folder, slice=0, index=2).y)
     assert load(folder / "file1000002.h5", slice=0).ids == ("file1000002_slice00",)
     assert count_slices(folder / "file1000003.h5") == 5
+
+
+def test_members_of_a_batch_can_be_repeated_and_taken_apart(folder):
+    measurement = load(folder, slice=0, index=1, batch=2, repeat=2)
+    assert measurement.y.shape[0] == 4
+    assert measurement.repetitions == (0, 1, 0, 1)
+    alone = load(folder, slice=0, index=2)
+    last = select_members(measurement, [3])
+    torch.testing.assert_close(last.physics.A(alone.target), alone.physics.A(alone.target))
+    torch.testing.assert_close(last.y, alone.y)
 
 
 def test_past_the_end_says_how_many_there_are(folder):
