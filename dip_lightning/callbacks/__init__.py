@@ -2,7 +2,9 @@
 
 from dip_lightning.callbacks.averaging import OutputAveraging, UniformAveraging
 from dip_lightning.callbacks.checkpoint import ResumeCheckpoint
+from dip_lightning.callbacks.crossing import BestLoss, DiscrepancyStopping, ZeroCrossing
 from dip_lightning.callbacks.early_stopping import EarlyStoppingEMV, EarlyStoppingWMV
+from dip_lightning.callbacks.held_out import HeldOutStopping
 from dip_lightning.callbacks.input_update import DataConsistentInputUpdate, InputUpdate
 from dip_lightning.callbacks.learned_input import LearnedInput
 from dip_lightning.callbacks.metrics import ReconstructionMetrics
@@ -13,10 +15,13 @@ from dip_lightning.callbacks.result_writer import ResultWriter
 from dip_lightning.callbacks.stopping import StoppingRule
 
 __all__ = [
+    "BestLoss",
     "DIPProgress",
     "DataConsistentInputUpdate",
+    "DiscrepancyStopping",
     "EarlyStoppingEMV",
     "EarlyStoppingWMV",
+    "HeldOutStopping",
     "InputUpdate",
     "OutputAveraging",
     "LearnedInput",
@@ -27,4 +32,5 @@ __all__ = [
     "ResumeCheckpoint",
     "StoppingRule",
     "UniformAveraging",
+    "ZeroCrossing",
 ]

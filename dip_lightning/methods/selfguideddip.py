@@ -15,6 +15,7 @@ from dip_lightning.inputs import NetworkInput, UniformNoise
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.base import BaseDIP
 from dip_lightning.methods.checks import demand_callback
+from dip_lightning.networks.stacked import StackedNetwork
 
 InputNoise = Literal["uniform", "centred_uniform", "gaussian"]
 
@@ -92,7 +93,7 @@ class SelfGuidedDIP(BaseDIP):
         """Mean of the outputs over the draws; see the base class."""
         z = self.network_input()
         noisy = [z + self.input_perturbation(z) for _ in range(self.draws)]
-        if self.batched and len(z) == 1:
+        if self.batched and not isinstance(self.network, StackedNetwork):
             return self.network(torch.cat(noisy)).mean(0, keepdim=True)
         return torch.stack([self.network(each) for each in noisy]).mean(0)
 

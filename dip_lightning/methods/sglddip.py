@@ -8,6 +8,7 @@ import torch
 
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.methods.dip import DIP
+from dip_lightning.networks.stacked import StackedNetwork
 
 
 class SGLDDIP(DIP):
@@ -37,13 +38,12 @@ class SGLDDIP(DIP):
     def after_step(self) -> None:
         """Add the noise; see the base class."""
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
-        members = len(self.measurement.initial)
-        weights = {id(parameter) for parameter in self.network.parameters()}
+        stacked = isinstance(self.network, StackedNetwork)  # its parameters have a row for each member
+        weights = {id(parameter) for parameter in self.network.parameters() if parameter.ndim == 4 + stacked}
         with torch.no_grad():
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
-                    if parameter.ndim == 4 and id(parameter) in weights:
-                        # A stacked network has its members one after the other along the output channels.
-                        shape = (parameter.shape[0] // members, *parameter.shape[1:])
-                        noise = self.generators.normal(shape, parameter.dtype).flatten(0, 1)
+                    if id(parameter) in weights:
+                        shape = parameter.shape[1:] if stacked else parameter.shape
+                        noise = self.generators.normal(shape, parameter.dtype).view_as(parameter)
                         parameter.add_(noise, alpha=self.param_noise_sigma * group["lr"])

@@ -113,5 +113,6 @@ class TVDIPSplitting(DIP):
         """Data term and coupling to the auxiliary image; see the base class."""
         terms = super().objective(estimate, measurement)
         if self.outer_step:
-            terms["coupling"] = self.beta * distance(estimate, self.auxiliary, self.reduction)
+            auxiliary = self.auxiliary if self._stack is None else self.auxiliary[self._stack[0]]
+            terms["coupling"] = self.beta * distance(estimate, auxiliary, self.reduction)
         return terms

@@ -113,7 +113,7 @@ class Acquisition(ABC):
             if image_shape is None:
                 raise ValueError("Give the physics, or the image shape to build it for.")
             physics = self.physics(image_shape)
-        fields = {**self.describe(), **fields}
+        fields = {"make_initial": self.initial, **self.describe(), **fields}
         measurement = Measurement(
             y=y, physics=physics, initial=self.initial(y, physics), ids=tuple(ids), task=self.task, **fields
         )

@@ -200,7 +200,7 @@ def test_tvdip_splitting_equals_the_direct_loop(reduction: str) -> None:
         outer_steps=outer, inner_steps=inner, **options(network=network),
     )  # fmt: skip
     fit(method, measurement)
-    adam, w = DirectAdam([(list(direct.parameters()), LR)]), None
+    adam, w, output = DirectAdam([(list(direct.parameters()), LR)]), None, torch.empty(0)
     for k in range(outer):
         beta = (0.1, 0.3, 0.9)[k]
         if k:

@@ -1,0 +1,109 @@
+"""Rules that stop at a threshold, on scripted outputs, and the selection of the least loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from dip_lightning.callbacks import BestLoss, DiscrepancyStopping, ZeroCrossing
+from dip_lightning.errors import MeasurementError
+from dip_lightning.measurement import Measurement
+from dip_lightning.methods import DIP
+from dip_lightning.physics.masked import MaskedPhysics
+from tests.callbacks.scripted import constant_images, denoising, scripted
+from tests.methods.test_battery import SaveAt
+from tests.support import fit
+
+LEVELS = [5.0, 3.0, 2.0, 1.0, 0.5, 0.2]  # data are zero: these are residuals
+
+
+def test_discrepancy_stops_at_the_first_residual_of_the_noise() -> None:
+    images = constant_images(LEVELS)
+    for tau, sigma, expected in ((1.0, 1.0, 4), (1.0, 2.5, 3), (2.5, 1.0, 3), (1.0, 0.9, 5), (1.0, 10.0, 1)):
+        dip, rule = scripted(images), DiscrepancyStopping(tau)
+        fit(dip, denoising(images, noise_level=sigma), [rule])
+        assert (dip.iteration, dip.stopped_by) == (expected, "early_stopping_discrepancy")
+        assert torch.equal(dip.estimate, images[expected - 1])
+        assert rule.summary()["iteration"] == rule.summary()["stopped_at"] == expected
+        assert rule.summary()["statistic"] == pytest.approx(LEVELS[expected - 1] / sigma)
+
+
+def test_discrepancy_never_reached_selects_nothing() -> None:
+    images = constant_images(LEVELS)
+    dip, rule = scripted(images), DiscrepancyStopping(noise_level=0.1)
+    fit(dip, denoising(images), [rule])
+    assert (dip.iteration, rule.summary()["iteration"]) == (len(LEVELS), None)
+    assert torch.equal(dip.estimate, images[-1])
+
+
+def test_discrepancy_counts_data_that_carry_something() -> None:
+    images = constant_images(LEVELS)
+    plain = denoising(images)
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[..., :2] = 1
+    masked = Measurement(
+        y=plain.y, physics=MaskedPhysics(plain.physics, mask), initial=plain.y, ids=("a",), task="denoising"
+    )
+    dip = scripted(images)
+    fit(dip, masked, [DiscrepancyStopping(noise_level=1.0)])
+    assert dip.iteration == 4  # the residual over 8 data, not 16
+
+
+@pytest.mark.parametrize("level", [None, 0.0])
+def test_discrepancy_needs_a_noise_level(level: float | None) -> None:
+    images = constant_images(LEVELS)
+    with pytest.raises(MeasurementError, match="noise_level"):
+        fit(scripted(images), denoising(images, noise_level=level), [DiscrepancyStopping()])
+
+
+def test_each_member_crosses_for_itself() -> None:
+    images = constant_images(LEVELS, [4.0, 0.8, 5.0, 6.0, 7.0, 8.0])
+    dip, rule = scripted(images), DiscrepancyStopping(noise_level=1.0)
+    fit(dip, denoising(images), [rule])
+    assert [rule.summary(member)["iteration"] for member in range(2)] == [4, 2]
+    assert torch.equal(dip.estimate, torch.stack([images[3, 0], images[1, 1]]))
+    assert dip.iteration == 4
+
+
+class LossOf(DIP):
+    """A loss that is written down."""
+
+    values: list[float]
+
+    def objective(self, estimate: Tensor, measurement: Measurement) -> dict[str, Tensor]:
+        return {"loss_of": 0 * estimate.sum((1, 2, 3)) + self.values[self.iteration]}
+
+
+def losses(values: list[float], images: Tensor) -> DIP:
+    dip: Any = scripted(images)
+    dip.__class__ = LossOf
+    dip.values = values
+    return dip
+
+
+def test_zero_crossing_selects_the_step_before() -> None:
+    images = constant_images(LEVELS)
+    dip, rule = losses([3, 2, 0.5, -0.1, -1, -2], images), ZeroCrossing()
+    fit(dip, denoising(images), [rule])
+    assert (dip.iteration, dip.stopped_by) == (4, "early_stopping_zero_crossing")
+    assert torch.equal(dip.estimate, images[2])
+
+
+def test_zero_crossing_resumes(tmp_path: Path) -> None:
+    images, path = constant_images(LEVELS), tmp_path / "last.ckpt"
+    fit(losses([3, 2, 0.5, -0.1, -1, -2], images), denoising(images), [ZeroCrossing(), SaveAt(3, path)])
+    dip = losses([3, 2, 0.5, -0.1, -1, -2], images)
+    fit(dip, denoising(images), [ZeroCrossing()], ckpt_path=str(path))
+    assert torch.equal(dip.estimate, images[2])
+
+
+def test_best_loss_is_selected_and_nothing_stops() -> None:
+    images = constant_images(LEVELS)
+    dip, rule = losses([3, 2, 0.5, 1, 0.4, 0.6], images), BestLoss()
+    fit(dip, denoising(images), [rule])
+    assert (dip.iteration, rule.summary()["iteration"]) == (6, 5)
+    assert torch.equal(dip.estimate, images[4])

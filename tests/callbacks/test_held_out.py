@@ -1,0 +1,184 @@
+"""Stopping on held-out data: what the fit sees, what the statistic is, and fitting again."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from deepinv.physics import Denoising
+
+from dip_lightning.callbacks import HeldOutStopping, InputUpdate, OutputAveraging, PosteriorSamples
+from dip_lightning.errors import ConfigurationError
+from dip_lightning.inputs import InitialEstimate, UniformNoise
+from dip_lightning.measurement import Measurement
+from dip_lightning.methods import DIP, ASeqDIP, BaseDIP
+from tests.methods.test_battery import SaveAt, problem, same
+from tests.support import TinyNetwork, fit
+
+K = 30
+
+
+def build(kind: type[BaseDIP] = DIP, **options: Any) -> BaseDIP:
+    defaults = {
+        "network": TinyNetwork(width=8),
+        "initial_input": UniformNoise(1, 1.0),
+        "optimizer": partial(torch.optim.Adam, lr=3e-2),
+        "outer_steps": K,
+        "inner_steps": 2,
+        "input_noise": 0.01,
+        "seed": 3,
+    }
+    return kind(**{**defaults, **options})
+
+
+class Watch(pl.Callback):
+    """Compute the statistic by hand, at every outer step of the first pass."""
+
+    def __init__(self, y: torch.Tensor) -> None:
+        self.y, self.values, self.recorded = y, [], []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        physics = pl_module.measurement.physics
+        if not hasattr(physics, "mask"):
+            return
+        held = physics.mask == 0
+        predicted = (physics.physics.matrix @ pl_module.current_estimate.reshape(-1))[None]
+        self.values.append((predicted - self.y)[held].square().mean().item())
+        self.recorded.append(pl_module.record["stop_statistic"].item())
+
+
+def test_selects_the_smallest_held_out_loss() -> None:
+    dip, rule, watch = build(), HeldOutStopping(0.2, patience=500), Watch(problem().y)
+    fit(dip, problem(), [rule, watch])
+    assert watch.recorded == pytest.approx(watch.values)
+    best = min(range(K), key=lambda k: watch.values[k])
+    summary = rule.summary()
+    assert (summary["iteration"], summary["held_out"]) == (2 * (best + 1), 4)
+    assert summary["statistic"] == pytest.approx(watch.values[best])
+    assert (summary["unit"], summary["refitted"]) == ("element", False)
+
+
+@pytest.mark.parametrize("kind", [DIP, ASeqDIP])
+def test_the_fit_does_not_see_what_is_held_out(kind: type[BaseDIP]) -> None:
+    """Other values in the held-out places change the statistic alone."""
+    options = {"initial_input": InitialEstimate("minmax"), "outer_steps": 6}
+    one, other = build(kind, **options), build(kind, **options)
+    rules = [HeldOutStopping(0.2, action="record"), HeldOutStopping(0.2, action="record")]
+    fit(one, problem(), [rules[0], InputUpdate()])
+    held = one.measurement.physics.mask == 0
+    spoilt = problem()
+    spoilt = Measurement(
+        y=torch.where(held, 9.0, spoilt.y), physics=spoilt.physics, initial=torch.full_like(spoilt.initial, 7.0),
+        ids=("spoilt",), task="matrix",
+    )  # fmt: skip
+    fit(other, spoilt, [rules[1], InputUpdate()])
+    assert torch.equal(one.last_output, other.last_output)
+    assert rules[0].summary()["statistic"] != rules[1].summary()["statistic"]
+
+
+def test_images_are_filled_from_neighbours_before_they_become_the_input() -> None:
+    y = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    measurement = Measurement(
+        y=y, physics=Denoising(), initial=y, ids=("a",), task="denoising", make_initial=lambda data, physics: 2 * data
+    )
+    dip = build(initial_input=InitialEstimate(), outer_steps=1)
+    fit(dip, measurement, [HeldOutStopping(0.1)])
+    kept = dip.measurement.physics.mask == 1
+    assert (~kept).sum() == 6
+    assert torch.equal(dip.stored_input[kept], 2 * y[kept])
+    assert not (dip.stored_input[~kept] == 2 * y[~kept]).any()
+    assert dip.stored_input[~kept].min() > 0.2
+
+
+def stops_early(**options: Any) -> HeldOutStopping:
+    return HeldOutStopping(0.2, patience=8, refit=True, **options)
+
+
+@pytest.mark.parametrize("average", [False, True])
+@pytest.mark.parametrize("kind", [DIP, ASeqDIP])
+def test_a_refit_is_a_fresh_fit_of_all_data_for_as_long(kind: type[BaseDIP], average: bool) -> None:
+    def callbacks() -> list[Any]:
+        return [InputUpdate(), *([OutputAveraging(0.8)] if average else [])]
+
+    options = {"initial_input": InitialEstimate("minmax")} if kind is ASeqDIP else {}
+    dip, rule = build(kind, **options), stops_early()
+    fit(dip, problem(), [rule, *callbacks()])
+    summary = rule.summary()
+    assert (summary["refitted"], dip.stopped_by) == (True, "early_stopping_heldout")
+    assert dip.iteration == summary["iteration"]
+    fresh = build(kind, outer_steps=summary["iteration"] // 2, **options)
+    fit(fresh, problem(), callbacks())
+    same(dip, fresh)
+
+
+def test_a_first_pass_without_patience_spent_is_refitted_too() -> None:
+    dip, rule = build(outer_steps=4), HeldOutStopping(0.2, patience=500, refit=True)
+    fit(dip, problem(), [rule])
+    fresh = build(outer_steps=rule.summary()["iteration"] // 2)
+    fit(fresh, problem())
+    same(dip, fresh)
+    assert dip.stopped_by == "early_stopping_heldout"
+
+
+def test_pretrained_weights_are_where_a_refit_starts() -> None:
+    torch.manual_seed(0)
+    network = TinyNetwork(width=8)
+    weights = {name: value.clone() for name, value in network.state_dict().items()}
+    dip, rule = build(network=network, reinitialise=False), stops_early()
+    fit(dip, problem(), [rule])
+    again = TinyNetwork(width=8)
+    again.load_state_dict(weights)
+    fresh = build(network=again, reinitialise=False, outer_steps=rule.summary()["iteration"] // 2)
+    fit(fresh, problem())
+    same(dip, fresh)
+
+
+def test_a_refit_resumes_in_either_pass(tmp_path: Path) -> None:
+    class SavePasses(pl.Callback):
+        """In the middle of the first pass, at its end, and in the middle of the second."""
+
+        def __init__(self) -> None:
+            self.saved: list[Path] = []
+
+        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+            name = {True: "second", False: "first"}[not hasattr(pl_module.measurement.physics, "mask")]
+            if rule._ready or pl_module.outer_step == 3:
+                path = tmp_path / f"{name}_{'end' if rule._ready else 'middle'}.ckpt"
+                trainer.save_checkpoint(path)
+                self.saved.append(path)
+
+    through, rule, saves = build(), stops_early(), SavePasses()
+    fit(through, problem(), [rule, saves])
+    assert [path.stem for path in saves.saved] == ["first_middle", "first_end", "second_middle"]
+    for path in saves.saved:
+        resumed, own = build(), stops_early()
+        fit(resumed, problem(), [own], ckpt_path=str(path))
+        same(through, resumed)
+        assert own.summary() == rule.summary()
+
+
+def test_resumes_in_the_first_pass(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    through, resumed = build(outer_steps=8), build(outer_steps=8)
+    fit(through, problem(), [HeldOutStopping(0.2), SaveAt(3, path)])
+    fit(resumed, problem(), [HeldOutStopping(0.2)], ckpt_path=str(path))
+    same(through, resumed)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"fraction": 0.0}, "fraction=0"), ({"unit": "pixel"}, "unit='pixel'"), ({"every": 0}, "every=0"),
+     ({"refit": True, "action": "record"}, "action: record")],
+)  # fmt: skip
+def test_refuses_what_cannot_be(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        HeldOutStopping(**options)
+
+
+def test_a_refit_refuses_averages_that_count_steps() -> None:
+    with pytest.raises(ConfigurationError, match="not PosteriorSamples"):
+        fit(build(), problem(), [stops_early(), PosteriorSamples()])
