@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.measurement import Measurement
 
 Normalisation = Literal["none", "minmax"]
+InputMap = Literal["adjoint", "pseudo_inverse"]
 
 
 class NetworkInput(ABC):
@@ -114,6 +115,35 @@ class InitialEstimate(NetworkInput):
     def __call__(self, measurement: Measurement, generators: MemberGenerators) -> Tensor:
         """Copy the initial image; see the base class."""
         return minmax(measurement.initial) if self.normalise == "minmax" else measurement.initial.clone()
+
+
+class LinearEstimate(NetworkInput):
+    """An image that is a linear function of the data: the adjoint or the pseudo-inverse of the forward operator.
+
+    Args:
+        input_map: ``adjoint``, or ``pseudo_inverse`` (the physics' ``A_dagger``; for CT, filtered back-projection).
+    """
+
+    def __init__(self, input_map: InputMap = "adjoint") -> None:
+        self.input_map = check_option("input_map", input_map, get_args(InputMap))
+
+    def __call__(self, measurement: Measurement, generators: MemberGenerators) -> Tensor:
+        """Map the data; see the base class."""
+        return self.apply(measurement.physics, measurement.y)
+
+    def apply(self, physics: Any, y: Tensor) -> Tensor:
+        """Map data to an image, without gradient.
+
+        Args:
+            physics: A linear operator.
+            y: Data, ``[B, ...]``.
+
+        Returns:
+            ``[B, C, H, W]``.
+        """
+        with torch.no_grad():
+            image: Tensor = physics.A_adjoint(y) if self.input_map == "adjoint" else physics.A_dagger(y)
+        return image
 
 
 class ReferenceImage(NetworkInput):

@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from deepinv.models import TVDenoiser
 from torch import nn
 
-from dip_lightning.callbacks import EarlyStoppingWMV, InputUpdate, LearnedInput, PosteriorSamples
+from dip_lightning.callbacks import EarlyStoppingWMV, InputUpdate, LearnedInput, OutputAveraging, PosteriorSamples
 from dip_lightning.inputs import InitialEstimate, UniformNoise
 from dip_lightning.methods import (
     DIP,
+    EDIP,
     ESDIP,
     SGLDDIP,
     TVDIP,
     ASeqDIP,
     BaseDIP,
+    PnPDIP,
     RefGuidedDIP,
+    RethinkingDIP,
     SelfGuidedDIP,
+    SubspaceDIP,
     TVDIPSplitting,
 )
+from dip_lightning.networks import reinitialise
+from tests.support import TinyNetwork
+
+
+@lru_cache
+def pretrained() -> dict[str, str]:
+    """Files of weights and of a trajectory for two small convolutions."""
+    folder = Path(tempfile.mkdtemp())
+    network = TinyNetwork()
+    reinitialise(network, 1)
+    parameters = dict(network.named_parameters())
+    samples = torch.randn(4, sum(p.numel() for p in parameters.values()), generator=torch.Generator().manual_seed(2))
+    shapes = [list(p.shape) for p in parameters.values()]
+    torch.save(network.state_dict(), folder / "weights.pt")
+    torch.save({"names": list(parameters), "shapes": shapes, "samples": samples}, folder / "trajectory.pt")
+    return {"pretrained": str(folder / "weights.pt"), "trajectory": str(folder / "trajectory.pt")}
 
 
 @dataclass(frozen=True)
@@ -56,5 +79,18 @@ METHODS: dict[str, Entry] = {
         {"initial_input": UniformNoise(1), "optimizer": partial(torch.optim.Adam, lr=1e-2, weight_decay=5e-8)},
     ),
     "selfguideddip": Entry(SelfGuidedDIP, lambda: [LearnedInput(0.05)]),
+    "edip": Entry(
+        lambda **options: EDIP(pretrained=pretrained()["pretrained"], **options),
+        options={"initial_input": UniformNoise(1), "encoder": ("first",), "encoder_lr": 1e-3},
+    ),
+    "subspacedip": Entry(
+        lambda **options: SubspaceDIP(**pretrained(), dim=3, **options), options={"initial_input": UniformNoise(1)}
+    ),
+    "pnpdip": Entry(
+        lambda **options: PnPDIP(TVDenoiser(n_it_max=5), sigma=0.05, **options),
+        options={"initial_input": UniformNoise(1)},
+    ),
+    "rethinkingdip": Entry(RethinkingDIP),
+    "rethinkingdip_difference": Entry(RethinkingDIP, lambda: [OutputAveraging(0.9)], {"divergence": "difference"}),
     "refguideddip": Entry(RefGuidedDIP, options={"structure_weight": 0.1}),
 }
