@@ -59,7 +59,6 @@ def test_what_does_not_fit_is_refused_before_the_first_step(monkeypatch: pytest.
     assert each is not None
     monkeypatch.setattr(memory, "free_bytes", lambda device: 3 * each)
     measurement = matrix_measurement()
-    from dip_lightning.members import repeat_measurement
 
     dip = DIP(network=UNet(32, channels=(4, 4)), outer_steps=2)
     with pytest.raises(ConfigurationError, match=r"5 members at once need about .* at most 3"):
