@@ -32,6 +32,7 @@ from dip_lightning.run_folder import CONFIG
 #: Commands beside Lightning's own: the module whose ``main(arguments) -> exit code`` runs each.
 COMMANDS = {
     "compare": "dip_lightning.compare.command",
+    "datasets": "dip_lightning.datasets_command",
     "pretrain": "dip_lightning.pretraining.command",
     "report": "dip_lightning.compare.report.command",
 }

@@ -63,9 +63,9 @@ class NiftiVolume:
             index: Which slice: from feet to head, back to front, or left to right.
 
         Returns:
-            ``[H, W]`` in the file's values (Hounsfield units for CT), as radiologists see slices: axial and coronal ones
-            with the patient's right on the left, sagittal ones with the front on the left; axial ones with the front on
-            top, the others with the head.
+            ``[H, W]`` in the file's values (Hounsfield units for CT), as radiologists see slices: the patient's right
+            is on the left of axial and coronal ones, the front on the left of sagittal ones; the front is on top of
+            axial ones, the head on top of the others.
 
         Raises:
             ConfigurationError: If there are fewer slices.
