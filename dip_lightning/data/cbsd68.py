@@ -39,6 +39,7 @@ class CBSD68(SimulatedMeasurements):
         noise_seed: Seed of the measurement noise; the measurement at ``index`` uses ``noise_seed + index``.
         index: Which photograph, 0 to 67 in the order of the file names.
         batch: How many, from ``index`` on, are reconstructed together.
+        repeat: From how many seeds each is reconstructed at once.
 
     Raises:
         ConfigurationError: If an option is unknown or out of range, or if an environment variable is not set.
@@ -58,8 +59,9 @@ class CBSD68(SimulatedMeasurements):
         noise_seed: int = 0,
         index: int = 0,
         batch: int = 1,
+        repeat: int = 1,
     ) -> None:
-        super().__init__(acquisition, noise_seed=noise_seed, index=index, batch=batch)
+        super().__init__(acquisition, noise_seed=noise_seed, index=index, batch=batch, repeat=repeat)
         folder = expand_path(path)
         inside = [folder / "original_png", folder / "CBSD68" / "original_png"]
         self.path = next((candidate for candidate in inside if candidate.is_dir()), folder)

@@ -46,6 +46,7 @@ class DataExchangeCT(MeasurementDataModule):
         nonnegative: Set negative values of the first estimate to zero.
         index: Detector row.
         batch: How many rows, from ``index`` on, are reconstructed together.
+        repeat: From how many seeds each is reconstructed at once.
 
     Raises:
         ConfigurationError: If a number is out of range or an environment variable is not set.
@@ -64,8 +65,9 @@ class DataExchangeCT(MeasurementDataModule):
         nonnegative: bool = False,
         index: int = 0,
         batch: int = 1,
+        repeat: int = 1,
     ) -> None:
-        super().__init__(index=index, batch=batch)
+        super().__init__(index=index, batch=batch, repeat=repeat)
         for name, value in (("views", views), ("image_size", image_size), ("field", field)):
             if value is not None:
                 check_positive(f"data.{name}", value)

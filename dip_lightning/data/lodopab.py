@@ -73,6 +73,7 @@ class LoDoPaB(MeasurementDataModule):
         noise_seed: Seed of re-simulated noise; the measurement at ``index`` uses ``noise_seed + index``.
         index: Which sample of the part.
         batch: How many, from ``index`` on, are reconstructed together.
+        repeat: From how many seeds each is reconstructed at once.
 
     Raises:
         ConfigurationError: If an option is unknown or out of range, or if an environment variable is not set.
@@ -91,8 +92,9 @@ class LoDoPaB(MeasurementDataModule):
         noise_seed: int = 0,
         index: int = 0,
         batch: int = 1,
+        repeat: int = 1,
     ) -> None:
-        super().__init__(index=index, batch=batch)
+        super().__init__(index=index, batch=batch, repeat=repeat)
         if not 1 <= views <= VIEWS:
             raise ConfigurationError(f"data.views={views} must be 1 to {VIEWS}.")
         self.files = LoDoPaBFiles(expand_path(path), split)

@@ -48,6 +48,7 @@ class OwnMeasurement(MeasurementDataModule):
         measurement_id: Name of the measurement; that of the file unless given.
         index: Which measurement of a file with several.
         batch: How many, from ``index`` on, are reconstructed together.
+        repeat: From how many seeds each is reconstructed at once.
 
     Raises:
         ConfigurationError: If an argument is out of range, the function cannot be found, or a path has a variable
@@ -73,8 +74,9 @@ class OwnMeasurement(MeasurementDataModule):
         measurement_id: str | None = None,
         index: int = 0,
         batch: int = 1,
+        repeat: int = 1,
     ) -> None:
-        super().__init__(index=index, batch=batch)
+        super().__init__(index=index, batch=batch, repeat=repeat)
         if len(image_shape) != 3 or min(image_shape) < 1:
             raise ConfigurationError(f"data.image_shape={list(image_shape)} must be channels, height and width.")
         if isinstance(physics, str) and ":" not in physics:

@@ -37,6 +37,7 @@ class NiftiSlices(SimulatedMeasurements):
         noise_seed: Seed of the measurement noise; the measurement at ``index`` uses ``noise_seed + index``.
         index: Which slice: from feet to head, back to front, or left to right.
         batch: How many, from ``index`` on, are reconstructed together.
+        repeat: From how many seeds each is reconstructed at once.
 
     Raises:
         ConfigurationError: If an option is unknown or out of range, or if an environment variable is not set.
@@ -55,8 +56,9 @@ class NiftiSlices(SimulatedMeasurements):
         noise_seed: int = 0,
         index: int = 0,
         batch: int = 1,
+        repeat: int = 1,
     ) -> None:
-        super().__init__(acquisition, noise_seed=noise_seed, index=index, batch=batch)
+        super().__init__(acquisition, noise_seed=noise_seed, index=index, batch=batch, repeat=repeat)
         self.path = expand_path(path)
         if not self.path.name.lower().endswith((".nii", ".nii.gz")):
             raise ConfigurationError(f"data.path={path} must be a .nii or .nii.gz file; ImageFile reads other images.")
