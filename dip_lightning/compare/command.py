@@ -10,15 +10,13 @@ from pathlib import Path
 
 from dip_lightning.callbacks.progress import duration
 from dip_lightning.compare.execute import failure_of
-from dip_lightning.compare.jobs import Job, State, expand, read_json, shard, state, write_json
+from dip_lightning.compare.jobs import COMPARISON, Job, State, expand, read_json, shard, state, write_json
 from dip_lightning.compare.local import LocalRunner
 from dip_lightning.compare.plan import Plan, load_plan
 from dip_lightning.compare.progress import Display
 from dip_lightning.errors import RunFolderError
 from dip_lightning.run_folder import SUMMARY
 
-#: What is known of a comparison as a whole, beside its run folders.
-COMPARISON = "comparison.json"
 _MOST_FAILURES_IN_EXIT_CODE = 100
 
 

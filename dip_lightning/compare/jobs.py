@@ -17,6 +17,8 @@ from dip_lightning.run_folder import CHECKPOINT, SUMMARY, written_whole
 
 Kind = Literal["fit", "baseline"]
 State = Literal["finished", "failed", "interrupted", "new"]
+#: What is known of a comparison as a whole, in its root.
+COMPARISON = "comparison.json"
 JOB, FAILURE, LOG = "job.json", "failure.json", "log.txt"
 
 

@@ -1,0 +1,1 @@
+"""The report: what the run folders under a root hold, as one page, and as tables."""
