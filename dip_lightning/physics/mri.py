@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -14,19 +13,17 @@ from torch import Tensor
 from dip_lightning.errors import ConfigurationError, MeasurementError, check_option
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.measurement import Measurement, check_tensor
-from dip_lightning.physics.acquisition import Acquisition
+from dip_lightning.physics.mri_base import FirstEstimate, MRIAcquisition
 from dip_lightning.physics.mri_channels import compression, mix, noise_covariance, whitening
 from dip_lightning.physics.mri_coils import CoilMaps
 from dip_lightning.physics.mri_masks import RandomLines, SamplingMask, check_positive_count
 from dip_lightning.physics.mri_operator import MultiCoilFourier
-from dip_lightning.physics.mri_phase import complex_channels
-from dip_lightning.physics.noise import MeasurementNoise, NoNoise
+from dip_lightning.physics.noise import MeasurementNoise
 
-FirstEstimate = Literal["adjoint", "cg"]
 TargetKind = Literal["combined", "rss", "none"]
 
 
-class CartesianMRI(Acquisition):
+class CartesianMRI(MRIAcquisition):
     r"""Undersampled Cartesian MRI, :math:`y_c = M F S_c x`, with deepinv's physics.
 
     Images have two channels, real and imaginary part, and are scored by their magnitude. :math:`F` is the orthonormal
@@ -55,8 +52,6 @@ class CartesianMRI(Acquisition):
         ConfigurationError: If an option is unknown or a number is out of range.
     """
 
-    task = "mri"
-
     def __init__(
         self,
         mask: SamplingMask | None = None,
@@ -69,20 +64,15 @@ class CartesianMRI(Acquisition):
         virtual_coils: int | None = None,
         phase: float = 1.0,
     ) -> None:
-        for name, value in (("cg_iterations", cg_iterations), ("whiten", whiten), ("virtual_coils", virtual_coils)):
+        super().__init__(coils, noise, initial, cg_iterations, normalise, phase)
+        for name, value in (("whiten", whiten), ("virtual_coils", virtual_coils)):
             if value is not None:
                 check_positive_count(name, value)
         if coils is None and (whiten or virtual_coils):
             raise ConfigurationError("whiten and virtual_coils need several coils: set coils, e.g. to ESPIRiT.")
         self.mask = mask or RandomLines()
-        self.coils = coils
-        self.noise = noise or NoNoise()
-        self.first_estimate: FirstEstimate = check_option("initial", initial, get_args(FirstEstimate))  # type: ignore[assignment]
-        self.cg_iterations = cg_iterations
-        self.normalise = normalise
         self.whiten = whiten
         self.virtual_coils = virtual_coils
-        self.phase = phase
 
     def physics(self, image_shape: tuple[int, int, int]) -> Physics:
         """Build the operator of simulated data; see the base class.
@@ -97,13 +87,9 @@ class CartesianMRI(Acquisition):
         mask = self.mask(size)
         return fourier_physics(mask[None], None if self.coils is None else self.coils.simulated(size)[None])
 
-    def initial(self, y: Tensor, physics: Physics) -> Tensor:
-        """Zero-filled or CG-SENSE image; see the base class."""
-        with torch.no_grad():
-            if self.first_estimate == "adjoint":
-                return physics.A_adjoint(y)
-            limit = {} if self.cg_iterations is None or isinstance(physics, MRI) else {"max_iter": self.cg_iterations}
-            return physics.A_dagger(y, **limit)
+    def direct(self, y: Tensor, physics: Physics) -> Tensor:
+        """The zero-filled image; see the base class."""
+        return physics.A_adjoint(y)
 
     def add_noise(self, clean: Tensor, generators: MemberGenerators) -> tuple[Tensor, float | None]:
         """Add noise to the sampled points; see the base class."""
@@ -114,33 +100,16 @@ class CartesianMRI(Acquisition):
         return noisy, level
 
     def describe(self) -> dict[str, Any]:
-        """Magnitude scoring, and the settings for the record; see the base class."""
-        metadata = {
-            "acquisition": type(self).__name__,
-            "mask": self.mask.describe(),
-            "coil_maps": None if self.coils is None else self.coils.describe(),
-            "initial": self.first_estimate,
-            "noise": type(self.noise).__name__,
-            "whiten": self.whiten,
-        }
-        units = {"units": "maximum of the zero-filled image"} if self.normalise else {}
-        return {"value_range": None, "magnitude": True, "metadata": metadata, **units}
+        """Add mask and coil processing; see the base class."""
+        known = super().describe()
+        own = {"mask": self.mask.describe(), "whiten": self.whiten, "virtual_coils": self.virtual_coils}
+        return {**known, "metadata": {**known["metadata"], **own}}
 
-    def simulate(self, image: Tensor, ids: Sequence[str], seeds: Sequence[int], **fields: Any) -> Measurement:
-        """Measure images of one real channel, or of two; see the base class.
-
-        Images of one channel get a smooth phase. A reference image among ``fields`` is treated like the image.
-
-        Raises:
-            ConfigurationError: If the image has three channels or more, or does not fit mask or maps.
-        """
-        check_tensor(f"image {', '.join(ids)}", image)
-        image = complex_channels(image, self.phase)
-        if fields.get("reference") is not None:
-            fields["reference"] = complex_channels(fields["reference"], self.phase)
-        physics = self.physics((2, image.shape[-2], image.shape[-1]))
-        y, level = self.add_noise(physics.A(image), MemberGenerators(seeds))
-        return self.scaled(y, physics, ids, target=image, noise_level=level, **fields)
+    def scaled(self, y: Tensor, physics: Physics, ids: Sequence[str], **fields: Any) -> Measurement:
+        """Add the fraction of k-space that is sampled to the record; see the base class."""
+        fields = {**self.describe(), **fields}
+        fields["metadata"] = {**fields["metadata"], "sampled_fraction": float(physics.mask.mean())}
+        return super().scaled(y, physics, ids, **fields)
 
     def from_kspace(
         self,
@@ -190,37 +159,6 @@ class CartesianMRI(Acquisition):
         level = 0.5**0.5 if self.whiten else None
         fields["metadata"] = {**fields.get("metadata", self.describe()["metadata"]), "noise": "measured"}
         return self.scaled(y, physics, ids, target=image, noise_level=level, **fields)
-
-    def scaled(self, y: Tensor, physics: Physics, ids: Sequence[str], **fields: Any) -> Measurement:
-        """Make the measurement, with the largest magnitude of its zero-filled image 1.
-
-        Args:
-            y: Data as they were measured.
-            physics: Forward operator.
-            ids: Folder-safe name of each member.
-            **fields: Further fields; ``target``, ``reference`` and ``noise_level`` in the units of ``y``.
-
-        Raises:
-            MeasurementError: If the zero-filled image is zero.
-        """
-        scale = torch.ones(len(y), dtype=y.dtype)
-        if self.normalise:
-            brightest = torch.linalg.vector_norm(physics.A_adjoint(y), dim=1).amax((1, 2))
-            if not bool((brightest > 0).all()):
-                raise MeasurementError(f"{', '.join(ids)}: all sampled data are zero; there is nothing to reconstruct.")
-            scale = 1 / brightest
-        level = fields.pop("noise_level", None)
-        if level is not None:
-            level = float(level * scale[0]) if torch.allclose(scale, scale[:1], rtol=1e-6) or not level else None
-        for name in ("target", "reference"):
-            if fields.get(name) is not None:
-                fields[name] = fields[name] * scale.view(-1, 1, 1, 1)
-        y = y * scale.view(-1, *[1] * (y.ndim - 1))
-        fields = {**self.describe(), **fields}
-        sampled = float(physics.mask.mean())
-        known = {"scale": scale.tolist(), "sampled_fraction": sampled, "data_shape": list(y.shape[1:])}
-        measurement = self.accept(y, ids, physics=physics, noise_level=level, **fields)
-        return replace(measurement, metadata={**measurement.metadata, **known})
 
     def _mix(self, kspace: Tensor, sampled: Tensor) -> Tensor:
         if self.whiten is not None:
