@@ -37,6 +37,8 @@ class ASeqDIP(BaseDIP):
         ConfigurationError: If the weight is negative.
     """
 
+    static_step = True
+
     def __init__(self, regularisation: float = 1.0, initial_input: NetworkInput | None = None, **kwargs: Any) -> None:
         super().__init__(initial_input=initial_input or InitialEstimate(), **kwargs)
         if regularisation < 0:

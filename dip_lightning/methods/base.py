@@ -20,6 +20,7 @@ from dip_lightning.inputs import NetworkInput, UniformNoise
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.batch import BatchedFit
 from dip_lightning.methods.checks import check_measurement, check_network
+from dip_lightning.methods.engine import Engine, EngineName, make_engine
 from dip_lightning.methods.memory import check_memory
 from dip_lightning.networks.blocks import UntrainedNetwork
 from dip_lightning.networks.stacked import StackedNetwork
@@ -53,6 +54,9 @@ class BaseDIP(BatchedFit, pl.LightningModule):
         reinitialise: Draw the network's weights from the seed at the start of fit. ``False`` keeps them, for a
             pretrained network.
         seed: Seed of weights, input and noise. ``None`` takes ``seed_everything``'s, or 0.
+        engine: What runs the optimiser steps: ``eager``; ``compile``, the network through ``torch.compile``;
+            ``cuda_graph``, whole steps replayed on a CUDA device; ``auto``, CUDA graphs where there is such a device,
+            else eager. What is not possible falls back to eager with a warning.
 
     Raises:
         ConfigurationError: If a number is out of range or the reduction is unknown.
@@ -60,6 +64,9 @@ class BaseDIP(BatchedFit, pl.LightningModule):
 
     #: First half of the run folder's name; the lower-case class name unless a subclass says otherwise.
     method_name: ClassVar[str] = ""
+    #: Whether a step is the same sequence of device operations every time, so that a CUDA graph can repeat it: neither
+    #: the objective nor the forward pass looks at counters or at numbers that change on the host. Not inherited.
+    static_step: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -75,6 +82,7 @@ class BaseDIP(BatchedFit, pl.LightningModule):
         gradient_clip: float | None = None,
         reinitialise: bool = True,
         seed: int | None = None,
+        engine: EngineName = "eager",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -97,6 +105,8 @@ class BaseDIP(BatchedFit, pl.LightningModule):
         self.gradient_clip = gradient_clip
         self.reinitialise = reinitialise
         self.seed = seed
+        self.engine: EngineName = check_option("engine", engine, get_args(EngineName))  # type: ignore[assignment]
+        self._engine: Engine = Engine()
         self._observers: list[IterateHook] = []
 
     # The seams -------------------------------------------------------------------------------------------------
@@ -222,6 +232,7 @@ class BaseDIP(BatchedFit, pl.LightningModule):
         """Start the clock; make no step if all were made before the fit was interrupted."""
         super().on_train_start()
         self.restore_members()
+        self._engine = make_engine(self.engine, self.device)
         if self.outer_step >= self.outer_steps:
             self.stop("outer_steps")
 
@@ -230,7 +241,8 @@ class BaseDIP(BatchedFit, pl.LightningModule):
         if self.outer_step >= self.outer_steps:
             self.stop("outer_steps")
             return
-        self.leave_out_stopped()
+        if self.leave_out_stopped():
+            self._engine.members_changed()
         for _ in range(self.inner_steps):
             self._inner_step()
         self.outer_step += 1
@@ -243,16 +255,21 @@ class BaseDIP(BatchedFit, pl.LightningModule):
 
     def _inner_step(self) -> None:
         before = self.outputs() if self.roster.partial else None
+        self._engine.step(self)
+        self.iteration += 1
         with self.stack_only():
-            optimizer: Any = self.optimizers(use_pl_optimizer=False)
-            optimizer.step(self._closure)
-            self.iteration += 1
             self.after_step()
         if before is not None:
             self.keep_stopped(before)
         self._advance_scheduler()
         for observer in self._observers:
             observer.on_iterate(self.trainer, self, self.last_output)
+
+    def optimise(self) -> None:
+        """Make one optimiser step: device operations and nothing else, for an engine may compile or capture it."""
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        with self.stack_only():
+            optimizer.step(self._closure)
 
     def _closure(self) -> Tensor:
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
@@ -280,6 +297,11 @@ class BaseDIP(BatchedFit, pl.LightningModule):
         elif self.iteration % self.inner_steps == 0:
             scheduler.step(self.loss.sum())
 
+    def on_train_end(self) -> None:
+        """Free what the engine holds; see the base class."""
+        super().on_train_end()
+        self._engine.close()
+
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Score the stored reconstruction; no network runs."""
         for name, value in score(self.measurement, self.estimate).items():
@@ -295,6 +317,11 @@ class BaseDIP(BatchedFit, pl.LightningModule):
         """Seed of each member of a measurement."""
         seed = self.seed if self.seed is not None else int(os.environ.get("PL_GLOBAL_SEED", "0"))
         return [seed + repetition for repetition in measurement.repetitions or [0] * measurement.batch_size]
+
+    @property
+    def has_observers(self) -> bool:
+        """Whether callbacks see every iterate."""
+        return bool(self._observers)
 
     @property
     def name(self) -> str:

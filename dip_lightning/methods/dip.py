@@ -17,6 +17,8 @@ class DIP(BaseDIP):
     (callback ``OutputAveraging``); all three are options here.
     """
 
+    static_step = True
+
     def objective(self, estimate: Tensor, measurement: Measurement) -> dict[str, Tensor]:
         """Data term alone; see the base class."""
         return {"data": distance(measurement.physics.A(estimate), measurement.y, self.reduction)}

@@ -256,3 +256,25 @@ def test_precision_is_the_trainers(precision: str) -> None:
     assert dip.last_output.dtype == dip.measurement.y.dtype == torch.float32
     assert dip.last_output.isfinite().all()
     assert next(dip.network.parameters()).dtype == (torch.bfloat16 if precision == "bf16-true" else torch.float32)
+
+
+def test_a_loss_that_is_nan_from_the_start_leaves_the_initial_image() -> None:
+    class Broken(DIP):
+        def objective(self, estimate: Tensor, measurement: Any) -> dict[str, Tensor]:
+            return {"data": estimate.flatten(1).sum(1) * torch.nan}
+
+    measurement = matrix_measurement()
+    broken = Broken(network=TinyNetwork(), initial_input=InitialEstimate(), outer_steps=3)
+    fit(broken, measurement)
+    assert (broken.stopped_by, broken.iteration) == ("nan", 1)
+    assert torch.equal(broken.estimate, measurement.initial)
+
+
+def test_mixed_precision_uses_the_weights_of_each_step() -> None:
+    """One outer step of six inner steps equals six of one: no low-precision copy of the weights outlives its step."""
+    runs = []
+    for outer, inner in ((1, 6), (6, 1)):
+        dip = method(DIP, outer_steps=outer, inner_steps=inner, optimizer=partial(torch.optim.SGD, lr=0.5))
+        fit(dip, matrix_measurement(), precision="bf16-mixed")
+        runs.append(dip)
+    assert torch.equal(runs[0].last_output, runs[1].last_output)
