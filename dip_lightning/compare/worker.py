@@ -37,7 +37,7 @@ def main() -> None:
     while (request := requests.get()) is not None:
         started = time.monotonic()
         job = Job.from_dict(request["job"])
-        with _output_to(job.folder / LOG):
+        with output_to(job.folder / LOG):
             outcome = execute(job, request["retry_failed"])
         _busy.clear()
         _answer(answers, {"outcome": outcome, "seconds": time.monotonic() - started})
@@ -67,8 +67,12 @@ def _answer(answers: Any, content: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _output_to(path: Path) -> Iterator[None]:
-    """Send what is printed, also by libraries below Python, to a file; nowhere if it cannot be written."""
+def output_to(path: Path) -> Iterator[None]:
+    """Send what is printed, also by libraries below Python, to a file; nowhere if it cannot be written.
+
+    Args:
+        path: The file, which is appended to.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
