@@ -13,6 +13,7 @@ from dip_lightning.callbacks.posterior import PosteriorSamples
 from dip_lightning.callbacks.progress import DIPProgress
 from dip_lightning.callbacks.result_writer import ResultWriter
 from dip_lightning.callbacks.stopping import StoppingRule
+from dip_lightning.callbacks.sure_stopping import SUREStopping
 
 __all__ = [
     "BestLoss",
@@ -30,6 +31,7 @@ __all__ = [
     "ReconstructionMetrics",
     "ResultWriter",
     "ResumeCheckpoint",
+    "SUREStopping",
     "StoppingRule",
     "UniformAveraging",
     "ZeroCrossing",
