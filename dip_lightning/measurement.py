@@ -33,8 +33,8 @@ class Measurement:
         magnitude: Whether images are two-channel complex, to be scored and shown by their magnitude.
         crop: Height and width of the centre that metrics score; ``None`` scores the whole image (fastMRI: 320x320).
         units: What an image value of 1 means, e.g. ``"mu / 0.08 per mm"``.
-        make_initial: Makes the first image from other data and the physics, as ``initial`` was made from ``y``; ``None``
-            where it is not known how.
+        make_initial: Makes the first image from other data and the physics, as ``initial`` was made from ``y``;
+            ``None`` where it is not known how.
         metadata: Anything worth keeping in the record (file, slice, geometry, scaling).
         repetitions: Where measurements stand in the batch several times, to be fitted from several seeds: which time
             this is for each member, added to its seed. ``None`` where none is repeated.

@@ -71,8 +71,10 @@ class ReconstructionMetrics(pl.Callback):
             member: Which member of the batch.
 
         Returns:
-            ``psnr`` and ``ssim``, each with ``initial``, ``last``, ``estimate`` and ``oracle``, and
-            ``oracle_iteration``; empty without a target.
+            ``psnr`` and ``ssim``, each with ``initial``, ``last``, ``estimate`` and ``oracle``;
+            ``oracle_iteration``; ``regret_db``, the PSNR of the oracle less that of the estimate; and ``recorded``, with
+            ``psnr`` and ``regret_db`` of what each stopping rule with ``action: record`` chose, by its label. Empty
+            without a target.
         """
         if self._scorer is None:
             return {}
@@ -81,7 +83,20 @@ class ReconstructionMetrics(pl.Callback):
             for metric, images in self._final_scores().items()
         }
         at = int(self._best["iteration"][member]) if self._best else None
-        return {**scores, "oracle_iteration": at}
+        chosen = {"": scores["psnr"]["estimate"], **self._recorded(member)}
+        oracle = scores["psnr"].get("oracle")
+        regret = {label: None if oracle is None else oracle - psnr for label, psnr in chosen.items()}
+        found: dict[str, Any] = {**scores, "oracle_iteration": at, "regret_db": regret.pop("")}
+        if regret:
+            found["recorded"] = {label: {"psnr": chosen[label], "regret_db": regret[label]} for label in regret}
+        return found
+
+    def _recorded(self, member: int) -> dict[str, float]:
+        assert self._method is not None
+        assert self._scorer is not None
+        prefix, reports = "recorded_", self._method.reports
+        recorded = {name.removeprefix(prefix): image for name, image in reports.items() if name.startswith(prefix)}
+        return {label: float(self._scorer.psnr(image)[member]) for label, image in recorded.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """The oracle."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from dip_lightning.callbacks import EarlyStoppingWMV, OutputAveraging, ReconstructionMetrics
+from dip_lightning.callbacks import BestLoss, EarlyStoppingWMV, OutputAveraging, ReconstructionMetrics
 from dip_lightning.errors import ConfigurationError
 from tests.callbacks.scripted import constant_images, denoising, scripted
 from tests.support import fit
@@ -108,3 +109,16 @@ def test_oracle_survives_a_resume(tmp_path: Path, saved: int) -> None:
 def test_wrong_settings_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="every=0"):
         ReconstructionMetrics(every=0)
+
+
+def test_regret_is_the_distance_to_the_oracle_of_the_estimate_and_of_recorded_rules() -> None:
+    images = constant_images([4.0, 2.0, 1.0, 3.0, 3.5])
+    rule, metrics = BestLoss(action="record"), ReconstructionMetrics()
+    measurement = denoising(images, target=torch.full((1, 1, 4, 4), 0.5), value_range=(0.0, 5.0))
+    fit(scripted(images), measurement, [metrics, rule])
+    summary = metrics.summary()
+    psnr = summary["psnr"]
+    assert summary["regret_db"] == pytest.approx(psnr["oracle"] - psnr["estimate"])
+    assert summary["regret_db"] == pytest.approx(20 * math.log10(3.0 / 0.5), rel=1e-4)
+    assert summary["recorded"]["best_loss"]["regret_db"] == pytest.approx(0)
+    assert summary["recorded"]["best_loss"]["psnr"] == pytest.approx(psnr["oracle"])
