@@ -72,8 +72,8 @@ class ReconstructionMetrics(pl.Callback):
 
         Returns:
             ``psnr`` and ``ssim``, each with ``initial``, ``last``, ``estimate`` and ``oracle``;
-            ``oracle_iteration``; ``regret_db``, the PSNR of the oracle less that of the estimate; and ``recorded``, with
-            ``psnr`` and ``regret_db`` of what each stopping rule with ``action: record`` chose, by its label. Empty
+            ``oracle_iteration``; ``regret_db``, the PSNR of the oracle less that of the estimate; and ``recorded``,
+            with ``psnr`` and ``regret_db`` of what each stopping rule with ``action: record`` chose. Empty
             without a target.
         """
         if self._scorer is None:
