@@ -12,6 +12,7 @@ from dip_lightning.data.phantoms import Phantom
 from dip_lightning.data.raw_kspace import RawKSpace
 from dip_lightning.data.sample_image import SampleImage
 from dip_lightning.data.simulated import SimulatedMeasurements
+from dip_lightning.data.trajectory_kspace import TrajectoryKSpace
 from dip_lightning.data.volumes import NiftiSlices
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "RawKSpace",
     "SampleImage",
     "SimulatedMeasurements",
+    "TrajectoryKSpace",
 ]

@@ -15,6 +15,7 @@ from dip_lightning.physics.mri_coils import CoilMaps, CoilMapsFile, ESPIRiT, Sim
 from dip_lightning.physics.mri_masks import EquispacedLines, RandomLines, SamplingMask, SamplingMaskFile
 from dip_lightning.physics.mri_masks_2d import PoissonDisc, VariableDensity2D
 from dip_lightning.physics.mri_operator import MultiCoilFourier
+from dip_lightning.physics.mri_trajectory import TrajectoryMRI
 from dip_lightning.physics.noise import MeasurementNoise, NoNoise, PoissonCounts, RelativeGaussian
 from dip_lightning.physics.nonlinear_blur import NonlinearBlur
 from dip_lightning.physics.ray_transform import RayTransform
@@ -56,6 +57,7 @@ __all__ = [
     "SamplingMaskFile",
     "SimulatedCoils",
     "SuperResolution",
+    "TrajectoryMRI",
     "VariableDensity2D",
     "filtered_back_projection",
 ]

@@ -223,10 +223,10 @@ class ESPIRiT(CoilMaps):
     def _sigpy(self, kspace: Tensor, width: int) -> Tensor:
         from deepinv.physics import MultiCoilMRI
 
+        crop = {} if self.crop == 0.95 else {"espirit_crop": self.crop}  # its default, and all that older ones know
+        data = MultiCoilMRI.from_torch_complex(kspace[None])
         try:
-            maps: Tensor = MultiCoilMRI.estimate_coil_maps(
-                MultiCoilMRI.from_torch_complex(kspace[None]), calib_size=width, espirit_crop=self.crop
-            )[0]
+            maps: Tensor = MultiCoilMRI.estimate_coil_maps(data, calib_size=width, **crop)[0]
         except ImportError as error:
             raise ConfigurationError("backend: sigpy needs sigpy: pip install 'dip-lightning[mri]'.") from error
         return maps

@@ -34,8 +34,6 @@ class MultiCoilFourier(MultiCoilMRI):
         super().__init__(
             mask=mask.to(coil_maps.real.dtype), coil_maps=coil_maps, img_size=tuple(mask.shape[-2:]), device=mask.device
         )
-        self.register_buffer("encoding", torch.empty_like(self.coil_maps))
-        self.register_buffer("sampling", torch.empty_like(self.coil_maps))
         self._fold()
 
     def A(self, x: Tensor, mask: Tensor | None = None, coil_maps: Tensor | None = None, **kwargs: Any) -> Tensor:
@@ -87,16 +85,27 @@ class MultiCoilFourier(MultiCoilMRI):
         height, width = self.mask.shape[-2:]
         (x_rows, k_rows), (x_columns, k_columns) = _centring(height), _centring(width)
         maps = self.coil_maps
-        self.encoding = maps * torch.outer(x_rows, x_columns).to(maps)
-        self.sampling = self.mask[:, :1] * torch.outer(k_rows, k_columns).to(maps)
+        self.register_buffer("encoding", maps * torch.outer(x_rows, x_columns).to(maps))
+        self.register_buffer("sampling", self.mask[:, :1] * torch.outer(k_rows, k_columns).to(maps))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MultiCoilFourier:
-        # Module.to(dtype=torch.float64) would make complex buffers real and drop their imaginary parts.
-        def both_parts(tensor: Tensor) -> Tensor:
-            return torch.view_as_complex(fn(torch.view_as_real(tensor))) if tensor.is_complex() else fn(tensor)
-
-        super()._apply(both_parts, recurse)
+        super()._apply(map_both_parts(fn), recurse)
         return self
+
+
+def map_both_parts(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Make a function of real tensors take complex ones too.
+
+    ``Module.to(dtype=torch.float64)`` would make complex buffers real and drop their imaginary parts.
+
+    Args:
+        fn: What ``Module._apply`` is given.
+    """
+
+    def both(tensor: Tensor) -> Tensor:
+        return torch.view_as_complex(fn(torch.view_as_real(tensor))) if tensor.is_complex() else fn(tensor)
+
+    return both
 
 
 def _centring(n: int) -> tuple[Tensor, Tensor]:
