@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentError
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningModule, Trainer
@@ -21,6 +22,7 @@ import dip_lightning.networks
 import dip_lightning.physics  # noqa: F401  (importing a class makes its short name known)
 from dip_lightning import __version__
 from dip_lightning.callbacks.checkpoint import ResumeCheckpoint
+from dip_lightning.callbacks.logger_record import LoggerRecord, without_unreachable
 from dip_lightning.callbacks.metrics import ReconstructionMetrics
 from dip_lightning.callbacks.progress import DIPProgress
 from dip_lightning.callbacks.result_writer import ResultWriter
@@ -35,6 +37,7 @@ COMMANDS = {
     "datasets": "dip_lightning.datasets_command",
     "pretrain": "dip_lightning.pretraining.command",
     "report": "dip_lightning.compare.report.command",
+    "wandb": "dip_lightning.compare.wandb_push",
 }
 
 TRAINER_DEFAULTS = {
@@ -78,6 +81,7 @@ class DIPCLI(LightningCLI):
         """Fit; ``ckpt_path="last"`` means the last checkpoint in the run folder, if there is one yet."""
         if ckpt_path == "last":
             ckpt_path = self._last_checkpoint(model)
+        self._prepare_loggers()
         self.trainer.fit(model, ckpt_path=ckpt_path, **kwargs)
         self._say_where()
 
@@ -100,6 +104,16 @@ class DIPCLI(LightningCLI):
             return str(folder.checkpoint)
         print(f"No checkpoint in {folder.path} yet: starting from the beginning.", file=sys.stderr)
         return None
+
+    def _prepare_loggers(self) -> None:
+        """Give loggers the resolved configuration and the whole record; leave out a W&B that cannot be reached."""
+        if not self.trainer.loggers:
+            return
+        self.trainer.loggers = without_unreachable(self.trainer.loggers)
+        config = self.config[str(self.subcommand)].clone()
+        config.pop("config", None)
+        text = self._parser(self.subcommand).dump(config)
+        self.trainer.callbacks.append(LoggerRecord(yaml.safe_load(text)))  # type: ignore[attr-defined]
 
     def _say_where(self) -> None:
         for folder in self._writer().folders:

@@ -53,3 +53,26 @@ def versions() -> dict[str, str]:
     names = {package: package.lower().replace("-", "_") for package in _PACKAGES}
     known = {package: installed[name] for package, name in names.items() if name in installed}
     return {"python": platform.python_version(), **known}
+
+
+def summary_row(summary: dict[str, Any]) -> dict[str, Any]:
+    """Flatten ``summary.json`` to the row that tables and loggers show.
+
+    Args:
+        summary: Its content.
+
+    Returns:
+        ``psnr_estimate``, ``ssim_oracle``, ..., ``iterations``, ``seconds``, ``stopped_by``; what is unknown is left
+        out. ``regret`` is the PSNR of the oracle less that of the estimate.
+    """
+    row = {
+        f"{metric}_{image}": value
+        for metric in ("psnr", "ssim")
+        for image, value in (summary.get(metric) or {}).items()
+        if value is not None
+    }
+    names = ("iterations", "seconds", "seconds_per_iteration", "oracle_iteration", "stopped_by")
+    row.update({name: summary[name] for name in names if summary.get(name) is not None})
+    if {"psnr_oracle", "psnr_estimate"} <= row.keys():
+        row["regret"] = row["psnr_oracle"] - row["psnr_estimate"]
+    return row

@@ -53,10 +53,11 @@ class Pictures(pl.Callback):
             return
         measurement, step = pl_module.measurement, pl_module.iteration
         images = pl_module.current_estimate.float().cpu().numpy()
-        for image, name, root in zip(images, measurement.ids, self._roots, strict=True):
+        for member, (image, root) in enumerate(zip(images, self._roots, strict=True)):
             levels = to_grey_levels(displayed(image, measurement), measurement.value_range)
+            name = "estimate" if len(images) == 1 else f"estimate_{member}"  # no ids: runs are drawn over each other
             for logger in trainer.loggers:
-                log_image(logger, f"estimate/{name}", levels, step)
+                log_image(logger, name, levels, step)
             try:
                 write_png(root / f"iteration_{step:06d}.png", levels)
             except OSError as error:

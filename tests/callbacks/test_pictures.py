@@ -68,7 +68,7 @@ def test_each_member_has_its_own(tmp_path: Path) -> None:
     fit(scripted(images), denoising(images), [Pictures(at=[2]), folders], logger=logger)
     assert (grey(tmp_path / "a/pictures/iteration_000002.png") == 51).all()
     assert (grey(tmp_path / "b/pictures/iteration_000002.png") == 204).all()
-    assert [(key, step) for key, _, step in logger.images] == [("estimate/m0", 2), ("estimate/m1", 2)]
+    assert [(key, step) for key, _, step in logger.images] == [("estimate_0", 2), ("estimate_1", 2)]
     assert (logger.images[1][1] == 204).all()
 
 

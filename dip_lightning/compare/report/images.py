@@ -146,6 +146,22 @@ def _shown(image: np.ndarray, attributes: dict[str, Any]) -> np.ndarray:
     return np.asarray(np.moveaxis(image, 0, -1) if len(image) == 3 else image[0], dtype=np.float32)
 
 
+def displayed_levels(image: np.ndarray, attributes: dict[str, Any]) -> np.ndarray:
+    """Turn an image of ``reconstruction.h5`` into grey levels or colours.
+
+    Args:
+        image: ``[C, H, W]``.
+        attributes: Of the file: ``magnitude`` and ``value_range``.
+
+    Returns:
+        ``[H, W]`` or ``[H, W, 3]``, ``uint8``.
+    """
+    shown = _shown(image, attributes)
+    known = attributes.get("value_range")
+    limits = (0.0, float(shown.max()) or 1.0) if known is None else (float(known[0]), float(known[1]))
+    return _levels(shown, limits)
+
+
 def _grey(image: np.ndarray) -> np.ndarray:
     return image if image.ndim == 2 else image.mean(-1)
 

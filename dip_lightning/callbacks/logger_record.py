@@ -1,0 +1,127 @@
+"""What loggers get beside the losses: configuration, scores, pictures, and the row that goes into tables."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytorch_lightning as pl
+
+from dip_lightning.callbacks._image_logging import log_image, to_grey_levels
+from dip_lightning.callbacks.pictures import Pictures, log_spaced
+from dip_lightning.callbacks.preview import displayed
+from dip_lightning.callbacks.result_writer import run_folders
+from dip_lightning.methods.base import BaseDIP
+from dip_lightning.records import summary_row
+from dip_lightning.run_folder import SUMMARY
+
+_LOG = logging.getLogger(__name__)
+_PICTURES = 10
+
+
+class LoggerRecord(pl.Callback):
+    """Give every logger of the trainer the whole record of a fit, and close W&B's run.
+
+    All values stand on the axis ``iteration``, the number of optimiser steps. Names of metrics hold no measurement
+    ids, so that runs can be drawn over each other. The command line adds this callback where there are loggers.
+
+    Args:
+        config: The resolved configuration, or ``None``.
+    """
+
+    def __init__(self, config: dict[str, Any] | None = None) -> None:
+        self.config = config
+        self._steps: set[int] = set()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log the configuration; choose when pictures are logged, unless ``Pictures`` logs its own."""
+        loggers: list[Any] = trainer.loggers
+        for logger in loggers:
+            if self.config is not None:
+                logger.log_hyperparams(self.config)
+            if is_wandb(logger):
+                logger.experiment.define_metric("*", step_metric="iteration", step_sync=True)
+        if isinstance(pl_module, BaseDIP) and not any(isinstance(c, Pictures) for c in _callbacks(trainer)):
+            self._steps = log_spaced(_PICTURES, pl_module.outer_steps)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Log what callbacks recorded, when Lightning logs the losses; and now and then a picture."""
+        if not isinstance(pl_module, BaseDIP):
+            return
+        if (batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            others = {name: value.mean() for name, value in pl_module.record.items() if name not in pl_module.terms}
+            others.pop("loss", None)
+            pl_module.log_dict({**others, "iteration": float(pl_module.iteration)})
+        if pl_module.outer_step in self._steps and pl_module.stopped_by != "nan":
+            _log_pictures(trainer, pl_module)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Log the final row, and close W&B's run: the next fit of this process gets its own."""
+        folders = run_folders(trainer)
+        path = folders[0].path / SUMMARY if folders else None
+        row = summary_row(json.loads(path.read_text(encoding="utf-8"))) if path and path.exists() else {}
+        loggers: list[Any] = trainer.loggers
+        for logger in loggers:
+            _log_row(logger, row, pl_module)
+            if is_wandb(logger):
+                logger.experiment.finish()
+
+
+def _log_row(logger: Any, row: dict[str, Any], pl_module: pl.LightningModule) -> None:
+    if is_wandb(logger):
+        logger.experiment.summary.update(row)
+    elif row:
+        numbers = {f"final/{name}": float(value) for name, value in row.items() if isinstance(value, int | float)}
+        logger.log_metrics(numbers, step=getattr(pl_module, "iteration", None))
+        logger.save()
+
+
+def _log_pictures(trainer: pl.Trainer, pl_module: BaseDIP) -> None:
+    measurement = pl_module.measurement
+    for member, image in enumerate(pl_module.current_estimate.float().cpu().numpy()):
+        name = "estimate" if measurement.batch_size == 1 else f"estimate_{member}"
+        levels = to_grey_levels(displayed(image, measurement), measurement.value_range)
+        for logger in trainer.loggers:
+            log_image(logger, name, levels, pl_module.iteration)
+
+
+def is_wandb(logger: Any) -> bool:
+    """Whether a logger is Lightning's ``WandbLogger``; without importing wandb."""
+    return any(kind.__name__ == "WandbLogger" for kind in type(logger).__mro__)
+
+
+def without_unreachable(loggers: list[Any]) -> list[Any]:
+    """Open the run of each ``WandbLogger`` and leave out those that cannot: a fit does not wait for a server.
+
+    Args:
+        loggers: The trainer's loggers.
+
+    Returns:
+        Those that work.
+    """
+    working = []
+    for logger in loggers:
+        if is_wandb(logger) and (reason := _reason_not_to_open(logger)) is not None:
+            _LOG.warning(
+                "W&B cannot be reached (%s): the fit goes on without it. Set WANDB_MODE=offline, or push the run "
+                "folder later with `dip-lightning wandb`.",
+                reason,
+            )
+            continue
+        working.append(logger)
+    return working
+
+
+def _reason_not_to_open(logger: Any) -> str | None:
+    try:
+        _ = logger.experiment
+    except Exception as error:  # wandb raises its own errors, and those of whatever network lies below
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _callbacks(trainer: pl.Trainer) -> list[Any]:
+    return list(trainer.callbacks)  # type: ignore[attr-defined]
