@@ -15,8 +15,15 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 #: Pretraining, and what starts from it: tests/pretraining runs them.
 PRETRAINED = {"pretrain_ct.yaml", "edip_ct.yaml", "subspacedip_ct.yaml"}
 ALL = sorted(path.name for path in CONFIGS.glob("*.yaml") if path.name not in PRETRAINED)
+#: Of methods that run on every task without changes, two tasks are enough for the quick tests.
+REPEATED = {
+    f"{method}_{task}.yaml"
+    for method in ("esdip", "refguideddip", "rethinkingdip", "selfguideddip", "sglddip", "tvdip")
+    for task in ("mri", "inpainting", "deblurring")
+}
 #: Makes a fit small: two outer steps of at most two inner ones.
 SHORT = ["--model.outer_steps=2", "--model.inner_steps=2", "--trainer.accelerator=cpu", "--record.preview=false"]
+TASKS = ("mri", "ct", "denoising", "inpainting", "deblurring")
 #: What a configuration needs beside SHORT to be small.
 SMALLER: dict[str, list[str]] = {
     # Five scales need 64 pixels: batch norm wants more than one value; so does the blur kernel of 64 pixels.
@@ -28,10 +35,15 @@ SMALLER: dict[str, list[str]] = {
         "dip_deblurring",
         "dip_denoising",
         "pnpdip_inpainting",
+        "refguideddip_deblurring",
+        "selfguideddip_deblurring",
+        "tvdipsplitting_ct",
+        *(f"{method}_{task}" for method in ("esdip", "rethinkingdip", "sglddip", "tvdip") for task in TASKS),
         "dip_inpainting",
         "dip_superresolution",
     )
 }
+SMALLER["oesdip_denoising.yaml"] = ["--data.size=192", "--model.mask_steps=1"]  # six scales
 
 
 def data_overrides(config: Path) -> list[str]:
@@ -44,7 +56,7 @@ def data_overrides(config: Path) -> list[str]:
     return [f"--data.{key}=32" for key in ("size", "image_size") if key in arguments]
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in REPEATED else n for n in ALL])
 def test_config_runs(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     if "DIP_LIGHTNING_DATA" in os.environ or (CONFIGS.parents[1] / "shared" / "data").is_dir():
         os.environ.setdefault("DIP_LIGHTNING_DATA", str(CONFIGS.parents[1] / "shared" / "data"))

@@ -40,9 +40,10 @@ class SampleImage(SimulatedMeasurements):
         index: Which noise realisation.
         batch: How many, from ``index`` on, are reconstructed together.
         repeat: From how many seeds each is reconstructed at once.
+        reference: Another of these images, framed in the same way, as reference image; ``None`` for none.
 
     Raises:
-        ConfigurationError: If the name or the way to resize is unknown, or a number is out of range.
+        ConfigurationError: If a name or the way to resize is unknown, or a number is out of range.
     """
 
     units = "grey value / 255"
@@ -60,18 +61,27 @@ class SampleImage(SimulatedMeasurements):
         index: int = 0,
         batch: int = 1,
         repeat: int = 1,
+        reference: str | None = None,
     ) -> None:
         super().__init__(acquisition, noise_seed=noise_seed, index=index, batch=batch, repeat=repeat)
         self.photograph = check_option("data.name", name, SAMPLE_IMAGES)
         self.framing = Framing(size, resize, square, multiple)
         self.gray = gray
+        self.reference = None if reference is None else check_option("data.reference", reference, SAMPLE_IMAGES)
 
     def image(self, index: int) -> tuple[Tensor, str]:
         """Read, crop and resize the photograph; see the base class."""
-        pixels = torch.from_numpy(np.atleast_3d(_read(self.photograph)).astype(np.float32) / 255).permute(2, 0, 1)
-        image = self.framing(to_gray(pixels, self.photograph) if self.gray else pixels, self.photograph).contiguous()
-        name = f"{self.photograph}_gray" if self.gray and pixels.shape[0] > 1 else self.photograph
+        image, name = self._photograph(self.photograph)
         return image, realisation_name(f"{name}_{'x'.join(str(n) for n in image.shape[1:])}", index)
+
+    def reference_image(self) -> tuple[Tensor, str] | None:
+        """Read another photograph in the same way; see the base class."""
+        return None if self.reference is None else self._photograph(self.reference)
+
+    def _photograph(self, photograph: str) -> tuple[Tensor, str]:
+        pixels = torch.from_numpy(np.atleast_3d(_read(photograph)).astype(np.float32) / 255).permute(2, 0, 1)
+        image = self.framing(to_gray(pixels, photograph) if self.gray else pixels, photograph).contiguous()
+        return image, f"{photograph}_gray" if self.gray and pixels.shape[0] > 1 else photograph
 
     def source(self) -> dict[str, Any]:
         """Name of the photograph and how it was framed."""

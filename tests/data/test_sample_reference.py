@@ -1,0 +1,27 @@
+"""Another photograph as reference image."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dip_lightning.data import SampleImage
+from dip_lightning.errors import ConfigurationError, MeasurementError
+from dip_lightning.physics import Denoising
+
+
+def test_the_reference_is_the_other_photograph_framed_in_the_same_way() -> None:
+    module = SampleImage(Denoising(), name="gravel", reference="grass", size=64, batch=2)
+    module.setup("fit")
+    alone = SampleImage(Denoising(), name="grass", size=64)
+    alone.setup("fit")
+    assert alone.measurement.target is not None
+    assert torch.equal(module.measurement.reference, alone.measurement.target.expand(2, -1, -1, -1))
+    assert module.measurement.metadata["reference"] == "grass"
+
+
+def test_refuses_what_it_does_not_know_or_cannot_use() -> None:
+    with pytest.raises(ConfigurationError, match="Did you mean 'grass'"):
+        SampleImage(Denoising(), reference="gras")
+    with pytest.raises(MeasurementError, match="reference"):
+        SampleImage(Denoising(), name="astronaut", reference="camera", size=64).setup("fit")
