@@ -18,6 +18,7 @@ from dip_lightning.errors import RunFolderError
 from dip_lightning.run_folder import SUMMARY
 
 _MOST_FAILURES_IN_EXIT_CODE = 100
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
         arguments: What follows ``compare`` on the command line.
 
     Returns:
-        The number of jobs that failed, at most 100.
+        The number of jobs that failed, at most 100; 130 after Ctrl-C.
     """
     options = _parser().parse_args(arguments)
     plan = load_plan(options.config, options.root)
@@ -41,7 +42,11 @@ def main(arguments: Sequence[str]) -> int:
     open_jobs = [job for job in jobs if states[job.name] in {"new", "interrupted"} | again]
     counts = Counter(states.values())
     print(f"{plan.name}: {len(jobs)} jobs, {_count(counts)}; {len(open_jobs)} to do. Root: {plan.root}", flush=True)
-    _run(options, open_jobs)
+    try:
+        _run(options, open_jobs)
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command goes on from the last checkpoints.", flush=True)
+        return INTERRUPTED
     return _report_failures(jobs)
 
 
@@ -137,7 +142,7 @@ def expected_seconds(jobs: Sequence[Job], states: dict[str, State]) -> dict[str,
 
 def _describe(plan: Plan) -> None:
     """Say in the root what it holds; the report reads it."""
-    methods = [entry.name for entry in plan.methods + plan.baselines]
+    methods = list(dict.fromkeys(entry.name for entry in plan.methods + plan.baselines))
     content = {"name": plan.name, "methods": methods, "reference": plan.reference, "seeds": list(plan.seeds)}
     try:
         write_json(plan.root / COMPARISON, content)

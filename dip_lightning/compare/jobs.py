@@ -88,6 +88,8 @@ def expand(plan: Plan) -> Iterator[Job]:
     for data, source in _data_variants(plan):
         for index in source.indices or (None,):
             for kind, entry, label, tree in variants:
+                if entry.only is not None and source.name not in entry.only:
+                    continue
                 placed = _place(kind, tree, source, index, plan)
                 for seed in entry.seeds or (plan.seeds if kind == "fit" else plan.seeds[:1]):
                     yield _job(kind, label, data, index, seed, placed, plan)

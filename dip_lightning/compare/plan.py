@@ -14,8 +14,8 @@ from dip_lightning.compare.config_tree import Tree, load_tree
 from dip_lightning.errors import ConfigurationError, near_match
 
 _TOP = ("name", "root", "methods", "baselines", "data", "seeds", "grid", "overrides", "reference")
-_METHOD = ("name", "config", "overrides", "grid", "seeds")
-_BASELINE = ("name", "class_path", "init_args", "seeds")
+_METHOD = ("name", "config", "overrides", "grid", "seeds", "data")
+_BASELINE = ("name", "class_path", "init_args", "seeds", "data")
 _DATA = ("name", "config", "indices", "overrides")
 
 
@@ -30,6 +30,7 @@ class Entry:
         grid: Lists of values by dotted key, of which every combination is run.
         seeds: Its own seeds, or ``None``.
         indices: Which measurements; ``None`` leaves the configuration's.
+        only: Names of the data that it is run on; ``None`` for all.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Entry:
     grid: dict[str, list[Any]] = field(default_factory=dict)
     seeds: tuple[int, ...] | None = None
     indices: tuple[int, ...] | None = None
+    only: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -111,18 +113,26 @@ def _check(plan: Plan, path: Path) -> None:
     entries = plan.methods + plan.baselines
     if not entries:
         raise ConfigurationError(f"{path} names neither methods nor baselines.")
-    names = [entry.name for entry in entries]
-    doubled = {name for name in names if names.count(name) > 1}
-    if doubled:
-        raise ConfigurationError(f"{path}: the name {', '.join(sorted(doubled))} is given twice; add `name:` to one.")
-    if plan.baselines and any(entry.tree is None for entry in plan.data) and not plan.methods:
-        raise ConfigurationError(f"{path}: baselines need `data:` with a config.")
     labels = [entry.name for entry in plan.data]
     if len(set(labels)) < len(labels):
         raise ConfigurationError(f"{path}: every item of data needs a `name:` of its own, not {labels}.")
+    _check_names(entries, labels, path)
+    names = [entry.name for entry in entries]
+    if plan.baselines and any(entry.tree is None for entry in plan.data) and not plan.methods:
+        raise ConfigurationError(f"{path}: baselines need `data:` with a config.")
     chosen = plan.reference
     if chosen is not None and re.sub(r"\[.*", "", chosen) not in names:
         raise ConfigurationError(f"{path}: reference={chosen!r} is no method.{near_match(chosen, names)}")
+
+
+def _check_names(entries: tuple[Entry, ...], labels: list[str], path: Path) -> None:
+    """Check that a name means one thing on each of the data."""
+    placed = [(entry.name, label) for entry in entries for label in entry.only or labels]
+    for name, label in placed:
+        if label not in labels:
+            raise ConfigurationError(f"{path}: {name} is for data {label!r}.{near_match(label, labels)}")
+        if placed.count((name, label)) > 1:
+            raise ConfigurationError(f"{path}: the name {name} is given twice; add `name:` to one, or `data:` to both.")
 
 
 def _method(item: Any, folder: Path) -> Entry:
@@ -134,8 +144,8 @@ def _method(item: Any, folder: Path) -> Entry:
     if not isinstance(tree, dict) or "model" not in tree:
         raise ConfigurationError(f"methods: {item['config']} has no `model:`.")
     name = item.get("name") or (Path(item["config"]).stem if isinstance(item["config"], str) else "method")
-    seeds = None if item.get("seeds") is None else _seeds(item["seeds"])
-    return Entry(str(name), tree, dict(item.get("overrides") or {}), _grid(item.get("grid")), seeds)
+    overrides = dict(item.get("overrides") or {})
+    return Entry(str(name), tree, overrides, _grid(item.get("grid")), _own_seeds(item), only=_only(item))
 
 
 def _baseline(item: Any) -> Entry:
@@ -145,7 +155,7 @@ def _baseline(item: Any) -> Entry:
         raise ConfigurationError(f"baselines: {item} names no `class_path:`.")
     name = item.get("name") or str(item["class_path"]).rpartition(".")[2]
     tree = {key: item[key] for key in ("class_path", "init_args") if key in item}
-    return Entry(str(name), tree, seeds=None if item.get("seeds") is None else _seeds(item["seeds"]))
+    return Entry(str(name), tree, seeds=_own_seeds(item), only=_only(item))
 
 
 def _data(item: Any, folder: Path) -> Entry:
@@ -184,6 +194,14 @@ def _seeds(value: Any) -> tuple[int, ...]:
     if isinstance(value, list) and value and all(isinstance(seed, int) and seed >= 0 for seed in value):
         return tuple(dict.fromkeys(value))
     raise ConfigurationError(f"seeds={value!r} is neither a list of seeds nor how many there are.")
+
+
+def _own_seeds(item: dict[str, Any]) -> tuple[int, ...] | None:
+    return None if item.get("seeds") is None else _seeds(item["seeds"])
+
+
+def _only(item: dict[str, Any]) -> tuple[str, ...] | None:
+    return None if item.get("data") is None else tuple(str(name) for name in _list(item["data"]))
 
 
 def _grid(value: Any) -> dict[str, list[Any]]:

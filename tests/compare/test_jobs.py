@@ -17,6 +17,7 @@ from dip_lightning.compare.jobs import Job, expand, shard, state, write_json
 from dip_lightning.compare.plan import load_plan
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.run_folder import SUMMARY
+from tests.compare.conftest import ROOT
 from tests.compare.small import METHOD, write_plan
 
 
@@ -167,3 +168,42 @@ def test_hundred_thousand_jobs(tmp_path):
     tracemalloc.stop()
     assert per_job * 100_000 < 1e9
     print(f"{1e3 * seconds / len(jobs):.3f} ms and {per_job / 1024:.1f} KiB a job")
+
+
+def test_method_of_its_own_for_each_task(tmp_path):
+    data = load_plan(write_plan(tmp_path)).data[0].tree
+    methods = [
+        {"name": "dip", "config": METHOD, "data": "a"},
+        {"name": "dip", "config": METHOD, "overrides": {"model.outer_steps": 3}, "data": "b"},
+    ]
+    sources = [{"name": "a", "config": data}, {"name": "b", "config": data}]
+    jobs = jobs_of(tmp_path, methods=methods, data=sources)
+    assert [(job.method, job.data, get_key(job.tree, "model.outer_steps")) for job in jobs] == [
+        ("dip", "a", 6),
+        ("dip", "b", 3),
+    ]
+    methods[1]["data"] = ["a", "b"]
+    with pytest.raises(ConfigurationError, match="the name dip is given twice"):
+        load_plan(write_plan(tmp_path, methods=methods, data=sources))
+    methods[1]["data"] = "c"
+    with pytest.raises(ConfigurationError, match="is for data 'c'"):
+        load_plan(write_plan(tmp_path, methods=methods, data=sources))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "compare").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_comparisons_are_understood(path):
+    from jsonargparse import ArgumentParser
+
+    from dip_lightning.compare.baselines import Baseline
+    from dip_lightning.data.base import MeasurementDataModule
+    from dip_lightning.methods.base import BaseDIP
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Baseline, "baseline", required=False)
+    parser.add_subclass_arguments(BaseDIP, "model", required=False)
+    parser.add_subclass_arguments(MeasurementDataModule, "data")
+    jobs = unique(expand(load_plan(path)))
+    kinds = {(job.method, job.data): job for job in jobs}
+    for job in kinds.values():
+        parser.parse_object({key: job.tree[key] for key in ("baseline", "model", "data") if key in job.tree})
+    assert len({job.name for job in jobs}) == len(jobs)

@@ -76,7 +76,8 @@ class Failure:
 def collect(root: Path) -> tuple[list[Run], list[Failure]]:
     """Read everything under a root.
 
-    Runs of one name but different settings are told apart by a hash after the name: they are never averaged.
+    Runs of one name but different settings on one task are told apart by a hash after the name: they are never
+    averaged.
 
     Args:
         root: Folder of run folders, at any depth.
@@ -152,16 +153,16 @@ def _failure(folder: Path, path: Path) -> Failure:
 
 
 def _told_apart(runs: list[Run]) -> list[Run]:
-    methods: defaultdict[str, set[str]] = defaultdict(set)
+    methods: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     tasks: defaultdict[str, set[str]] = defaultdict(set)
     hashes = [(_hash(run.tree), _hash(run.data_tree)) for run in runs]
     for run, (method, data) in zip(runs, hashes, strict=True):
-        methods[run.method].add(method)
+        methods[run.task, run.method].add(method)
         tasks[run.task].add(data)
     return [
         replace(
             run,
-            method=run.method if len(methods[run.method]) == 1 else f"{run.method} #{method[:4]}",
+            method=run.method if len(methods[run.task, run.method]) == 1 else f"{run.method} #{method[:4]}",
             task=run.task if len(tasks[run.task]) == 1 else f"{run.task} #{data[:4]}",
         )
         for run, (method, data) in zip(runs, hashes, strict=True)

@@ -245,17 +245,18 @@ def _runs_section() -> str:
 
 
 def _settings_section(content: Content, methods: Sequence[str]) -> str:
-    trees = {run.method: run.tree for run in content.runs}
-    chosen: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    trees = {(run.method, run.task): run.tree for run in content.runs}
+    chosen: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for run in content.runs:
         if run.summary.get("settings"):
-            chosen[run.method][json.dumps(run.summary["settings"], sort_keys=True)] += 1
+            chosen[run.method, run.task][json.dumps(run.summary["settings"], sort_keys=True)] += 1
     blocks = []
-    for method in methods:
-        text = yaml.safe_dump(trees.get(method) or {}, sort_keys=False, allow_unicode=True) if trees.get(method) else ""
-        text += "".join(f"# used by {count} runs: {line}\n" for line, count in chosen[method].most_common(5))
+    for method, task in sorted(trees, key=lambda names: (methods.index(names[0]), names[1])):
+        tree = trees[method, task]
+        text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True) if tree else ""
+        text += "".join(f"# used by {count} runs: {line}\n" for line, count in chosen[method, task].most_common(5))
         if text:
-            name = escape(method)
+            name = f"{escape(method)} on {escape(task)}"
             blocks.append(f"<details><summary>{name}</summary><pre>{escape(text)}</pre></details>")
     return (
         f'<section id="settings"><h2>Settings and versions</h2>{"".join(blocks)}'

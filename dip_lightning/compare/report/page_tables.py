@@ -190,9 +190,33 @@ def stopping_table(tables: Sequence[TaskTable], runs: Sequence[Run], methods: Se
                 f'<td class="text">{escape(table.task)}</td>{_mean(row.regret, 2)}{worst}{_mean(row.iterations, 0)}'
                 f'<td class="text">{escape(why)}</td></tr>'
             )
+            rows += [
+                _recorded_row(*found, row.method, table.task, look) for found in _recorded(runs, table.task, row.method)
+            ]
     if not rows:
         return ""
     head = '<th>Method</th><th class="text">Task</th><th>Mean regret (dB)</th><th>Worst (dB)</th><th>Iterations</th>'
     return (
         f'<table><thead><tr>{head}<th class="text">Stopped by</th></tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    )
+
+
+def _recorded(runs: Sequence[Run], task: str, method: str) -> list[tuple[str, list[float]]]:
+    """Regrets of the stopping rules that only recorded what they would have chosen, by rule."""
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for run in runs:
+        if (run.task, run.method) == (task, method):
+            for rule, chosen in (run.summary.get("recorded") or {}).items():
+                if isinstance(chosen.get("regret_db"), int | float):
+                    found[str(rule)].append(float(chosen["regret_db"]))
+    return sorted(found.items())
+
+
+def _recorded_row(rule: str, regrets: list[float], method: str, task: str, look: Look) -> str:
+    mean = sum(regrets) / len(regrets)
+    return (
+        f'<tr data-method="{escape(method)}" data-task="{escape(task)}">'
+        f'<td data-value="{escape(method)}">{method_cell(method, look)}</td><td class="text">{escape(task)}</td>'
+        f'<td data-value="{mean:.10g}">{mean:.2f}</td><td>{max(regrets):.2f}</td>{_NONE}'
+        f'<td class="text">{escape(rule)}, recorded only ({len(regrets)})</td></tr>'
     )
