@@ -3,6 +3,7 @@
 from dip_lightning.methods.aseqdip import ASeqDIP
 from dip_lightning.methods.base import BaseDIP
 from dip_lightning.methods.dip import DIP
+from dip_lightning.methods.drpdip import DRPDIP
 from dip_lightning.methods.edip import EDIP
 from dip_lightning.methods.esdip import ESDIP
 from dip_lightning.methods.oesdip import OESDIP
@@ -18,6 +19,7 @@ __all__ = [
     "ASeqDIP",
     "BaseDIP",
     "DIP",
+    "DRPDIP",
     "EDIP",
     "ESDIP",
     "OESDIP",

@@ -2,6 +2,7 @@
 
 from dip_lightning.networks.decoders import ConvDecoder, DeepDecoder
 from dip_lightning.networks.initialise import reinitialise
+from dip_lightning.networks.random_projector import RandomProjectorNet
 from dip_lightning.networks.skip import SkipNet
 from dip_lightning.networks.stacked import StackedNetwork
 from dip_lightning.networks.unet import MediumUNet, ShallowUNet, SmallUNet, UNet
@@ -10,6 +11,7 @@ __all__ = [
     "ConvDecoder",
     "DeepDecoder",
     "MediumUNet",
+    "RandomProjectorNet",
     "ShallowUNet",
     "SkipNet",
     "SmallUNet",

@@ -18,8 +18,10 @@ from dip_lightning.callbacks import EarlyStoppingWMV, InputUpdate, LearnedInput,
 from dip_lightning.inputs import InitialEstimate, UniformNoise
 from dip_lightning.methods import (
     DIP,
+    DRPDIP,
     EDIP,
     ESDIP,
+    OESDIP,
     SGLDDIP,
     TVDIP,
     ASeqDIP,
@@ -86,6 +88,10 @@ METHODS: dict[str, Entry] = {
     "subspacedip": Entry(
         lambda **options: SubspaceDIP(**pretrained(), dim=3, **options), options={"initial_input": UniformNoise(1)}
     ),
+    "oesdip": Entry(
+        OESDIP, options={"initial_input": UniformNoise(1), "keep": 0.3, "mask_steps": 2, "input_noise": 0.01}
+    ),
+    "drpdip": Entry(DRPDIP, lambda: [LearnedInput(0.05)]),
     "pnpdip": Entry(
         lambda **options: PnPDIP(TVDenoiser(n_it_max=5), sigma=0.05, **options),
         options={"initial_input": UniformNoise(1)},
