@@ -43,7 +43,7 @@ SMALLER: dict[str, list[str]] = {
         "dip_superresolution",
     )
 }
-SMALLER["oesdip_denoising.yaml"] = ["--data.size=192", "--model.mask_steps=1"]  # six scales
+SMALLER["oesdip_denoising.yaml"] = ["--data.size=64", "--model.mask_steps=1", "--model.network.channels=[8,8,8]"]
 
 
 def data_overrides(config: Path) -> list[str]:
