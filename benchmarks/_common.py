@@ -6,8 +6,10 @@ import gc
 import json
 import os
 import platform
+import resource
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
@@ -87,6 +89,27 @@ def write_result(name: str, result: Mapping[str, Any], folder: Path = RESULTS) -
     temporary.write_text(json.dumps(content, indent=2) + "\n")
     temporary.replace(path)
     return path
+
+
+def report(name: str, result: Mapping[str, Any], quick: bool = False) -> None:
+    """Print where a result went: to the results, or, where it only shows that the program runs, to a temporary folder.
+
+    Args:
+        name: Name of the file, without suffix.
+        result: As for :func:`write_result`.
+        quick: Whether the figures mean nothing.
+    """
+    folder = Path(tempfile.gettempdir()) / "dip_lightning_benchmarks" if quick else RESULTS
+    print(write_result(name, result, folder))
+
+
+def peak_memory_mib() -> float:
+    """Largest resident memory of this process so far; ``ru_maxrss`` would inherit that of the process's parent."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _timed(candidate: Callable[[], Any]) -> float:

@@ -1,6 +1,6 @@
 """Speed of the ray transform against deepinv's Tomography, measured side by side.
 
-Run: python benchmarks/operators.py [--size 256] [--views 30] [--threads 1] [--device cpu]
+Run: python -m benchmarks operators [--size 256] [--views 30] [--threads 1] [--device cpu]
 Aim: forward plus adjoint at 256x256 and 30 views at least 4 times faster than Tomography with its exact adjoint.
 """
 
@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from _common import side_by_side, write_result
 from deepinv.physics import Tomography
 
+from benchmarks._common import report, side_by_side
 from dip_lightning.physics import ParallelBeamCT, RayTransform
 from dip_lightning.physics.joseph import joseph_matrix
 
@@ -91,7 +91,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--quick", action="store_true", help="check that it runs")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.size, arguments.views, arguments.repeats = 32, 6, 2
     torch.set_num_threads(arguments.threads)
     result = measure(arguments.size, arguments.views, arguments.repeats, arguments.device)
     for name, values in result["times"].items():
@@ -99,8 +102,7 @@ def main() -> None:
     print(f"{'forward + adjoint: times faster':40s} {result['times_faster']['forward_adjoint']:9.2f}")
     print(f"{'gradient: times faster':40s} {result['times_faster']['gradient']:9.2f}")
     name = f"operators_{arguments.device}_{arguments.size}_{arguments.views}_threads{arguments.threads}"
-    path = write_result(name, result)
-    print(path)
+    report(name, result, arguments.quick)
 
 
 if __name__ == "__main__":
