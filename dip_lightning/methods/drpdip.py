@@ -36,6 +36,8 @@ class DRPDIP(BaseDIP):
         ConfigurationError: If the weight is negative.
     """
 
+    static_step = True
+
     def __init__(self, tv_weight: float = 0.45, initial_input: NetworkInput | None = None, **kwargs: Any) -> None:
         super().__init__(initial_input=initial_input or GaussianNoise(channels=None, scale=0.1), **kwargs)
         self.total_variation = TotalVariation(tv_weight, isotropic=False, reduction="mean")
@@ -48,9 +50,7 @@ class DRPDIP(BaseDIP):
         """
         if stage == "fit":
             callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
-            demand_callback(
-                type(self).__name__, callbacks, LearnsNetworkInput, "learns the network input", "LearnedInput"
-            )
+            demand_callback(self, callbacks, LearnsNetworkInput, "learns the network input", "LearnedInput")
         super().setup(stage)
 
     def objective(self, estimate: Tensor, measurement: Measurement) -> dict[str, Tensor]:

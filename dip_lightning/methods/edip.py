@@ -35,6 +35,8 @@ class EDIP(DIP):
         ConfigurationError: If the encoder is frozen and given a learning rate, or a rate is not positive.
     """
 
+    static_step = True
+
     def __init__(
         self,
         pretrained: str,

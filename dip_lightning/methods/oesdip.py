@@ -100,7 +100,7 @@ class OESDIP(DIP):
         if stage != "fit":
             return
         if self.measurement.batch_size > 1:
-            raise ConfigurationError("OESDIP learns one mask for one measurement: set data.batch to 1.")
+            raise ConfigurationError("OESDIP learns one mask for one measurement: set data.batch and data.repeat to 1.")
         count = sum(parameter.numel() for parameter in trained(self.network).values())
         if int(self.keep * count) == 0:
             raise ConfigurationError(f"keep={self.keep} leaves none of {count} weights.")

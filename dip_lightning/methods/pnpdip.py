@@ -46,6 +46,7 @@ class PnPDIP(BaseDIP):
         ConfigurationError: If a number is out of range, or an option is unknown or does not fit.
     """
 
+    static_step = True
     split_image: Tensor
     dual: Tensor
 
@@ -102,8 +103,8 @@ class PnPDIP(BaseDIP):
     def objective(self, estimate: Tensor, measurement: Measurement) -> dict[str, Tensor]:
         """Halves of the data term and of the distance to the denoised image; see the base class."""
         anchor = self.split_image - self.dual
-        if len(anchor) > len(estimate):  # members that have stopped are no longer in the network
-            anchor = anchor[self.roster.stack]
+        if self._stack is not None:  # members that have stopped are no longer in the network
+            anchor = anchor[self._stack[0]]
         pull = distance(estimate, anchor, self.reduction)
         return {
             "data": 0.5 * distance(measurement.physics.A(estimate), measurement.y, self.reduction),

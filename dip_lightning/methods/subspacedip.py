@@ -33,6 +33,8 @@ class SubspaceDIP(DIP):
         ConfigurationError: If ``dim`` is not positive.
     """
 
+    static_step = True
+
     def __init__(
         self,
         pretrained: str,
@@ -52,8 +54,11 @@ class SubspaceDIP(DIP):
         """Load weights and trajectory, and put the network into the subspace; see the base class.
 
         Raises:
-            ConfigurationError: If a file cannot be read, is another network's, or has too few samples.
+            ConfigurationError: If there are several members, or a file cannot be read, is another network's, or has
+                too few samples.
         """
+        if self.take_measurement(self.trainer).batch_size > 1:
+            raise ConfigurationError("SubspaceDIP fits one measurement at a time: set data.batch and data.repeat to 1.")
         if stage == "fit" and not isinstance(self.network, SubspaceNetwork):
             load_weights(self.network, self.pretrained)
             names, basis = self._basis()

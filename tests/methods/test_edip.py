@@ -35,7 +35,7 @@ def network(**options: Any) -> UNet:
 @pytest.fixture(scope="module", name="folder")
 def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pretraining")
-    pretrain(folder, "--trainer.max_epochs=16")
+    pretrain(folder, "--trainer.max_epochs=10")
     return folder
 
 
