@@ -56,11 +56,11 @@ def psnr_after(method: BaseDIP, measurement: Measurement) -> float:
 
 
 def assert_starts_and_stays_higher(measurement: Measurement, checkpoint: str) -> None:
-    for steps in (1, 30):
+    for steps, margin in ((1, 6), (30, 1.5)):
         options = {"optimizer": adam, "outer_steps": steps}
         educated = psnr_after(EDIP(pretrained=checkpoint, network=network(), **options), measurement)
         random = psnr_after(DIP(network=network(), initial_input=InitialEstimate(), **options), measurement)
-        assert educated > random + 3, f"after {steps} steps: {educated:.1f} dB, from a random start {random:.1f} dB"
+        assert educated > random + margin, f"after {steps} steps: {educated:.1f} dB, from a random start {random:.1f} dB"
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
