@@ -60,7 +60,7 @@ def assert_starts_and_stays_higher(measurement: Measurement, checkpoint: str) ->
         options = {"optimizer": adam, "outer_steps": steps}
         educated = psnr_after(EDIP(pretrained=checkpoint, network=network(), **options), measurement)
         random = psnr_after(DIP(network=network(), initial_input=InitialEstimate(), **options), measurement)
-        assert educated > random + margin, f"after {steps} steps: {educated:.1f} dB, from a random start {random:.1f} dB"
+        assert educated > random + margin, f"{educated:.1f} dB after {steps} steps, {random:.1f} dB from a random start"
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
