@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--noise", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bf16", action="store_true", help="also the recommended configuration in bfloat16")
     parser.add_argument("--quick", action="store_true", help="check that it runs")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -73,12 +74,16 @@ def main() -> None:
                 [seed, f"--model.outer_steps={steps // 10}", "--trainer.callbacks=[InputUpdate]"],
             ),
         }
+        if arguments.bf16:
+            precise = [seed, *short, "--trainer.precision=bf16-mixed"]
+            runs["recommended_bf16"] = curve("recommended_ct.yaml", Path(folder) / "b", arguments.noise, precise)
     best = max(runs["released"], key=lambda row: row["psnr"])
     result: dict[str, Any] = {
         "noise": arguments.noise,
         "seed": arguments.seed,
         "best": {name: max(rows, key=lambda row: row["psnr"]) for name, rows in runs.items()},
         "reached": {str(level): {name: reached(rows, level) for name, rows in runs.items()} for level in LEVELS},
+        "last": {name: rows[-1] for name, rows in runs.items()},
         "times_sooner": {},
         "curves": {name: rows[:: max(len(rows) // 40, 1)] for name, rows in runs.items()},
     }
