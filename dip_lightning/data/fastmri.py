@@ -100,6 +100,7 @@ class FastMRI(MeasurementDataModule):
                 for (path, _), part, member, points in zip(chosen, slices, kspace, sampled, strict=True)
             ],
             "mask_of_file": [part.mask is not None for part in slices],
+            **({"mask": "of the file"} if all(part.mask is not None for part in slices) else {}),
             "target": self.target if full else None,
         }
         fields = with_metadata(self.acquisition, metadata, crop=slices[0].size if self.crop else None)

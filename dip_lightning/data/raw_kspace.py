@@ -101,6 +101,8 @@ class RawKSpace(MeasurementDataModule):
             "image_crop": None if self.image_crop is None else list(self.image_crop),
             "target": "coil combination of all samples" if self.retrospective else None,
         }
+        if not self.retrospective:
+            metadata["mask"] = "as measured"
         target = "combined" if self.retrospective else "none"
         fields = with_metadata(self.acquisition, metadata)
         return self.acquisition.from_kspace(kspace, ids, sampled, target=target, **fields)  # type: ignore[arg-type]

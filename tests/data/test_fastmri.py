@@ -120,6 +120,7 @@ def test_test_volume_uses_its_own_mask_and_has_no_target(tmp_path):
     assert measurement.target is None
     assert measurement.crop == (24, 24)  # from the header
     assert measurement.metadata["mask_of_file"] == [True]
+    assert measurement.metadata["mask"] == "of the file"
     np.testing.assert_array_equal(measurement.physics.mask[0, 0, 0].numpy().astype(bool), mask)
     np.testing.assert_allclose(measurement.y[0, 0] / measurement.metadata["scale"][0], kspace[1].real, 1e-4, 1e-9)
 

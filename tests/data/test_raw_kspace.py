@@ -103,6 +103,7 @@ def test_data_as_acquired(tmp_path, kspace):
     np.save(tmp_path / "scan.npy", kspace * mask)
     measurement = load(tmp_path / "scan.npy", retrospective=False)
     assert measurement.target is None
+    assert measurement.metadata["mask"] == "as measured"
     np.testing.assert_array_equal(measurement.physics.mask[0, 0].numpy().astype(bool), mask)
     np.save(tmp_path / "full.npy", kspace)
     torch.testing.assert_close(load(tmp_path / "full.npy").y, measurement.y)
