@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from deepinv.models import TVDenoiser, WaveletDenoiser
+from deepinv.models import DRUNet, TVDenoiser, WaveletDenoiser
 from torch import Tensor, nn
 
 from dip_lightning.errors import ConfigurationError
@@ -90,6 +91,17 @@ def test_denoisers_of_deepinv_fit_as_they_are(denoiser: nn.Module) -> None:
     fit(pnp, matrix_measurement())
     assert pnp.split_image.isfinite().all()
     assert not torch.equal(pnp.split_image, pnp.last_output)
+
+
+def test_a_trained_denoiser_takes_its_weights_from_a_file(tmp_path: Path) -> None:
+    small = {"in_channels": 1, "out_channels": 1, "nc": (4, 4, 4, 4), "nb": 1}
+    torch.manual_seed(0)
+    torch.save(DRUNet(**small, pretrained=None).state_dict(), tmp_path / "drunet.pth")
+    denoiser = DRUNet(**small, pretrained=str(tmp_path / "drunet.pth"))
+    pnp = method(denoiser=denoiser, sigma=0.05)
+    fit(pnp, matrix_measurement(size=8))
+    assert pnp.split_image.isfinite().all()
+    assert not any(p.requires_grad for p in denoiser.parameters())
 
 
 def test_a_denoiser_with_memory_depends_on_its_image_alone() -> None:
