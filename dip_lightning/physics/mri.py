@@ -14,7 +14,7 @@ from dip_lightning.errors import ConfigurationError, MeasurementError, check_opt
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.measurement import Measurement, check_tensor
 from dip_lightning.physics.mri_base import FirstEstimate, MRIAcquisition
-from dip_lightning.physics.mri_channels import compression, mix, noise_covariance, whitening
+from dip_lightning.physics.mri_channels import compression, mix, noise_covariance, read_covariance, whitening
 from dip_lightning.physics.mri_coils import CoilMaps
 from dip_lightning.physics.mri_masks import RandomLines, SamplingMask, check_positive_count
 from dip_lightning.physics.mri_operator import MultiCoilFourier
@@ -43,8 +43,9 @@ class CartesianMRI(MRIAcquisition):
             (CG-SENSE, deepinv's ``A_dagger``).
         cg_iterations: Iterations of ``cg`` at most; few of them regularise. ``None`` is deepinv's, 50.
         normalise: Whether to scale.
-        whiten: Edge of the squares in the corners of measured k-space from which the noise covariance of the coils is
-            estimated to make it the identity; ``None`` leaves the coils as they are.
+        whiten: Makes the noise of measured coils independent, of variance 1. A number is the edge of the squares in
+            the corners of k-space from which their covariance is estimated; a path is a file of the covariance, or of
+            noise samples ``[N, samples]``. ``None`` leaves the coils as they are.
         virtual_coils: Number of coils to compress measured data to, after whitening.
         phase: Largest phase, in radians, of the smooth phase that images of one channel are given.
 
@@ -60,13 +61,13 @@ class CartesianMRI(MRIAcquisition):
         initial: FirstEstimate = "adjoint",
         cg_iterations: int | None = None,
         normalise: bool = True,
-        whiten: int | None = None,
+        whiten: int | str | None = None,
         virtual_coils: int | None = None,
         phase: float = 1.0,
     ) -> None:
         super().__init__(coils, noise, initial, cg_iterations, normalise, phase)
         for name, value in (("whiten", whiten), ("virtual_coils", virtual_coils)):
-            if value is not None:
+            if isinstance(value, int):
                 check_positive_count(name, value)
         if coils is None and (whiten or virtual_coils):
             raise ConfigurationError("whiten and virtual_coils need several coils: set coils, e.g. to ESPIRiT.")
@@ -161,8 +162,10 @@ class CartesianMRI(MRIAcquisition):
         return self.scaled(y, physics, ids, target=image, noise_level=level, **fields)
 
     def _mix(self, kspace: Tensor, sampled: Tensor) -> Tensor:
-        if self.whiten is not None:
+        if isinstance(self.whiten, int):
             kspace = mix(whitening(noise_covariance(kspace, sampled, self.whiten)), kspace)
+        elif self.whiten is not None:
+            kspace = mix(whitening(read_covariance(self.whiten, len(kspace))), kspace)
         if self.virtual_coils is not None:
             kspace = mix(compression(kspace * sampled, self.virtual_coils), kspace)
         return kspace

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from dip_lightning.array_files import read_array
 from dip_lightning.errors import MeasurementError
+from dip_lightning.paths import expand_path
 
 
 def noise_covariance(kspace: Tensor, mask: Tensor, corner: int) -> Tensor:
@@ -37,6 +40,33 @@ def noise_covariance(kspace: Tensor, mask: Tensor, corner: int) -> Tensor:
     covariance = noise @ noise.conj().T / samples
     if torch.linalg.cholesky_ex(covariance).info != 0:
         raise MeasurementError(f"whiten={corner}: the noise in the corners of k-space is zero, or coils repeat others.")
+    return covariance
+
+
+def read_covariance(path: str, coils: int) -> Tensor:
+    """Covariance of the coils' noise from a file.
+
+    Args:
+        path: An array ``[N, N]``, the covariance, or ``[N, S]`` with S > N, noise samples from a scan without signal.
+        coils: Number of coils, N.
+
+    Returns:
+        ``[N, N]``, complex64.
+
+    Raises:
+        MeasurementError: If the file cannot be read, has another shape, or holds no covariance.
+    """
+    file = expand_path(path)
+    values = torch.from_numpy(np.asarray(read_array(file), dtype=np.complex64))
+    if values.ndim != 2 or values.shape[0] != coils or values.shape[1] < coils:
+        raise MeasurementError(
+            f"whiten: {file} has shape {list(values.shape)}; {coils} coils need a covariance [{coils}, {coils}] or "
+            f"noise samples [{coils}, samples]."
+        )
+    covariance = values if values.shape[1] == coils else values @ values.conj().T / values.shape[1]
+    hermitian = torch.allclose(covariance, covariance.conj().T, rtol=1e-3, atol=1e-3 * float(covariance.abs().max()))
+    if not hermitian or torch.linalg.cholesky_ex(covariance).info != 0:
+        raise MeasurementError(f"whiten: {file} holds no covariance; it must be Hermitian and positive definite.")
     return covariance
 
 

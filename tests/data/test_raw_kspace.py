@@ -123,6 +123,25 @@ def test_whitened_noise_level(tmp_path, kspace):
     assert corner[sampled].std() == pytest.approx(measurement.noise_level, rel=0.2)
 
 
+def test_whitening_by_a_file(tmp_path, kspace):
+    rng = np.random.default_rng(2)
+    noise = (rng.normal(size=(4, 5000)) + 1j * rng.normal(size=(4, 5000))).astype(np.complex64)
+    noise[1] += 0.5 * noise[0]
+    np.save(tmp_path / "scan.npy", kspace)
+    np.save(tmp_path / "noise.npy", noise)
+    np.save(tmp_path / "covariance.npy", noise @ noise.conj().T / 5000)
+    samples, covariance = (
+        load(tmp_path / "scan.npy", CartesianMRI(ACQUISITION.mask, ESPIRiT(), whiten=str(tmp_path / f"{name}.npy")))
+        for name in ("noise", "covariance")
+    )
+    torch.testing.assert_close(samples.y, covariance.y, rtol=1e-4, atol=1e-5)
+    assert samples.noise_level == pytest.approx(0.5**0.5 * samples.metadata["scale"][0])
+    for bad, message in ((noise[:3], r"4 coils need a covariance \[4, 4\]"), (noise[:, :4], "holds no covariance")):
+        np.save(tmp_path / "bad.npy", bad)
+        with pytest.raises(MeasurementError, match=message):
+            load(tmp_path / "scan.npy", CartesianMRI(coils=ESPIRiT(), whiten=str(tmp_path / "bad.npy")))
+
+
 def test_image_crop_is_a_smaller_field_of_view(tmp_path, kspace):
     np.save(tmp_path / "scan.npy", kspace)
     measurement = load(tmp_path / "scan.npy", image_crop=(44, 36))
