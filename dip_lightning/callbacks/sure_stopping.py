@@ -160,6 +160,8 @@ def _check(trainer: pl.Trainer, pl_module: BaseDIP) -> None:
         raise ConfigurationError("SUREStopping needs a linear forward operator: take HeldOutStopping.")
     if pl_module.measurement.batch_size > 1 or pl_module.passes > 1:
         raise ConfigurationError("SUREStopping follows one fit of one measurement: set data.batch to 1, no refit.")
+    if pl_module.engine != "eager":
+        raise ConfigurationError(f"SUREStopping follows eager steps, not engine: {pl_module.engine}.")
     if type(pl_module).training_step is not Base.training_step:
         raise ConfigurationError(f"{name} keeps more than weights and input from step to step: take HeldOutStopping.")
     others = [c for c in trainer.callbacks if isinstance(c, _Averaging) and not isinstance(c, OutputAveraging)]  # type: ignore[attr-defined]

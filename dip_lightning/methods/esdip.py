@@ -14,6 +14,8 @@ class ESDIP(DIP):
     this one is vanilla DIP that refuses to run without. Theirs is ``EarlyStoppingWMV`` or ``EarlyStoppingEMV``.
     """
 
+    static_step = True
+
     def setup(self, stage: str) -> None:
         """Check that something stops the fit; see the base class.
 

@@ -36,6 +36,8 @@ class RefGuidedDIP(DIP):
         ConfigurationError: If the weight is negative.
     """
 
+    static_step = True
+
     def __init__(self, structure_weight: float = 0.0, initial_input: NetworkInput | None = None, **kwargs: Any) -> None:
         super().__init__(initial_input=initial_input or ReferenceImage(), **kwargs)
         if structure_weight < 0:

@@ -135,6 +135,7 @@ class RethinkingDIP(BaseDIP):
         """Risk estimate in two terms; see the base class."""
         variance = self.variance(measurement)
         left, right, point, shifted = self._probed
+        del self._probed  # the graph in it would outlive the step, and with it the old shape of the weights
         if shifted is None:
             divergence = product_with_jacobian(estimate, point, left, right)
         else:

@@ -47,6 +47,8 @@ class SelfGuidedDIP(BaseDIP):
         ConfigurationError: If a number is out of range or the noise unknown.
     """
 
+    static_step = True
+
     def __init__(
         self,
         regularisation: float = 2.0,

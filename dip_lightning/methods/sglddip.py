@@ -46,4 +46,4 @@ class SGLDDIP(DIP):
                     if id(parameter) in weights:
                         shape = parameter.shape[1:] if stacked else parameter.shape
                         noise = self.generators.normal(shape, parameter.dtype).view_as(parameter)
-                        parameter.add_(noise, alpha=self.param_noise_sigma * group["lr"])
+                        parameter.add_(noise, alpha=self.param_noise_sigma * float(group["lr"]))

@@ -33,6 +33,8 @@ class TVDIP(DIP):
         ConfigurationError: If the weight is negative or the reduction unknown.
     """
 
+    static_step = True
+
     def __init__(
         self, tv_weight: float = 1e-4, tv_isotropic: bool = False, tv_reduction: TVReduction = "sum", **kwargs: Any
     ) -> None:

@@ -17,9 +17,10 @@ from dip_lightning.errors import ConfigurationError, MeasurementError, MissingCa
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.functional.tv_prox import tv_prox
 from dip_lightning.inputs import InitialEstimate, UniformNoise
-from dip_lightning.methods import DIP, ESDIP, SGLDDIP, TVDIP, RefGuidedDIP, SelfGuidedDIP, TVDIPSplitting
+from dip_lightning.methods import DIP, ESDIP, SGLDDIP, TVDIP, RefGuidedDIP, SelfGuidedDIP, TVDIPSplitting, base, engine
 from dip_lightning.methods.base import NOISE_STREAM
 from tests.methods.direct import REDUCTIONS, DirectAdam, double_network, same_parameters
+from tests.methods.test_engine import FakeCapture
 from tests.support import fit, matrix_measurement
 
 LR = 1e-2
@@ -292,3 +293,37 @@ def test_a_reference_is_not_the_target() -> None:
     fit(one, measurement)
     fit(other, replace(measurement, target=None))
     assert torch.equal(one.last_output, other.last_output)
+
+
+# Captured steps --------------------------------------------------------------------------------------------------
+
+
+class RestoresInput(FakeCapture):
+    """A capture executes nothing: a learned input, too, is as it was before."""
+
+    def capture(self, function: Any, generators: Any) -> Any:
+        before = self.method.stored_input.detach().clone()
+        replay = super().capture(function, generators)
+        self.method.set_network_input(before)
+        return replay
+
+
+@pytest.mark.parametrize("kind", [TVDIP, ESDIP, RefGuidedDIP, SelfGuidedDIP])
+def test_captured_steps_equal_eager_ones(kind: type[DIP], monkeypatch: pytest.MonkeyPatch) -> None:
+    def build() -> Any:
+        given = {} if kind in (RefGuidedDIP, SelfGuidedDIP) else {"initial_input": UniformNoise(1), "input_noise": 0.1}
+        return kind(outer_steps=3, inner_steps=3, **given, **options())
+
+    def callbacks() -> list[Any]:
+        own = {ESDIP: [EarlyStoppingWMV(window=3)], SelfGuidedDIP: [LearnedInput(0.05)]}
+        return own.get(kind, [])
+
+    eager, replayed = build(), build()
+    fit(eager, matrix_measurement(reference=reference()), callbacks())
+    capture = RestoresInput(replayed)
+    monkeypatch.setattr(engine, "_make_capturable", lambda optimizer, method: None)
+    monkeypatch.setattr(base, "make_engine", lambda name, device: engine.CUDAGraph(capture))
+    fit(replayed, matrix_measurement(reference=reference()), callbacks())
+    assert capture.replays == 9 - engine.WARM_UP
+    assert torch.equal(eager.last_output, replayed.last_output)
+    assert torch.equal(eager.stored_input, replayed.stored_input)
