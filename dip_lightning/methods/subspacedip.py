@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.functional.subspace import principal_directions
 from dip_lightning.inputs import InitialEstimate, NetworkInput
+from dip_lightning.measurement import Measurement
 from dip_lightning.methods.dip import DIP
 from dip_lightning.networks.subspace import SubspaceNetwork
 from dip_lightning.networks.weights import load_weights, read_file
@@ -64,6 +66,13 @@ class SubspaceDIP(DIP):
             names, basis = self._basis()
             self.network = SubspaceNetwork(self.network, names, basis)
         super().setup(stage)
+
+    def restart(self, measurement: Measurement, weights: dict[str, Tensor] | None = None) -> None:
+        """Start over from the pretrained weights, which have not moved; see the base class."""
+        assert isinstance(self.network, SubspaceNetwork)
+        with torch.no_grad():
+            self.network.coefficients.zero_()
+        super().restart(measurement)
 
     def _basis(self) -> tuple[list[str], Tensor]:
         content = read_file(self.trajectory, "trajectory")

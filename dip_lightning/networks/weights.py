@@ -46,8 +46,24 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
 
     Args:
         network: The network, changed in place.
+        path: See :func:`read_weights`.
+
+    Raises:
+        ConfigurationError: See :func:`read_weights`.
+    """
+    network.load_state_dict(read_weights(network, path))
+
+
+def read_weights(network: nn.Module, path: str | Path) -> dict[str, Tensor]:
+    """Read the weights of a network from a checkpoint.
+
+    Args:
+        network: The network that they are for; not changed.
         path: A Lightning checkpoint whose module keeps its network as ``network``, such as those of
             ``dip-lightning pretrain`` and of any fit, or the saved ``state_dict`` of the network itself.
+
+    Returns:
+        A state dict of the network.
 
     Raises:
         ConfigurationError: If the file cannot be read, or its weights are not those of this network; the message
@@ -64,7 +80,7 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
             f"The weights in {path} are not those of this {type(network).__name__}: {'; '.join(differences)}. "
             "Give the network the arguments that it was pretrained with."
         )
-    network.load_state_dict(saved)
+    return saved
 
 
 def _differences(own: dict[str, Tensor], saved: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Methods with images or files of their own: members that are fitted together are what they would be alone."""
+"""Methods with images or files of their own: together as alone, and started over as started anew."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from dip_lightning.callbacks import LearnedInput
+from dip_lightning.callbacks import HeldOutStopping, LearnedInput
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.members import select_members
 from dip_lightning.methods import BaseDIP
 from tests.methods.registry import METHODS
 from tests.methods.test_batched_fits import StopMember, batch
+from tests.methods.test_battery import problem
 from tests.support import TinyNetwork, fit
 
 MEMBERS = 3
@@ -46,3 +47,21 @@ def test_members_are_what_they_would_be_alone(name: str) -> None:
 def test_methods_for_one_measurement_say_so(name: str) -> None:
     with pytest.raises(ConfigurationError, match=r"data\.batch"):
         fit(build(name), batch(MEMBERS))
+
+
+@pytest.mark.parametrize("name", ["edip", "subspacedip", "oesdip", "pnpdip"])
+def test_started_over_is_a_new_fit(name: str) -> None:
+    """After the held-out data have chosen a number of steps, all data are fitted from the same start."""
+    again, rule = build(name), HeldOutStopping(fraction=0.2, patience=100, refit=True)
+    fit(again, problem(), [rule])
+    assert rule.summary()["refitted"]
+    anew = build(name)
+
+    class StopThere(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+            if pl_module.iteration >= again.iteration:
+                pl_module.stop("test")
+
+    fit(anew, problem(), [StopThere()])
+    assert anew.iteration == again.iteration
+    assert torch.allclose(anew.last_output, again.last_output, rtol=0, atol=1e-12)
