@@ -78,9 +78,9 @@ def _stops(runs: Sequence[Run]) -> list[list[float]]:
     for run in runs[:: max(1, len(runs) // _STOPS)]:
         iterations, seconds, psnr = run.number("iterations"), run.number("seconds"), run.score("psnr", "estimate")
         chosen = _chosen(run)
-        if iterations and seconds is not None and psnr is not None:
+        if iterations is not None and seconds is not None and psnr is not None:
             at = chosen or iterations
-            found.append([at, round(seconds * at / iterations, 4), round(psnr, 3)])
+            found.append([at, round(seconds * at / max(iterations, 1), 4), round(psnr, 3)])
     return found
 
 
