@@ -201,3 +201,21 @@ def test_what_cannot_be_is_refused():
         CartesianMRI(cg_iterations=0)
     with pytest.raises(ConfigurationError, match="larger than k-space"):
         phantom(CartesianMRI(PoissonDisc(center=64)), size=32)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_measurement_moves_to_the_gpu():
+    measurement = phantom(CartesianMRI(coils=SimulatedCoils(4), initial="cg"))
+    moved = measurement.to("cuda")
+    assert moved.physics.encoding.is_cuda
+    torch.testing.assert_close(moved.physics.A(moved.target).cpu(), measurement.y, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(moved.physics.A_dagger(moved.y).cpu(), measurement.initial, rtol=1e-2, atol=1e-3)
+
+
+def test_measurement_in_double_precision():
+    measurement = phantom(CartesianMRI(coils=SimulatedCoils(4)))
+    double = measurement.to("cpu", torch.float64)
+    assert double.y.dtype == double.physics.mask.dtype == torch.float64
+    assert double.physics.coil_maps.dtype == torch.complex128
+    assert (double.physics.A(double.target) - double.y).abs().max() < 1e-4
