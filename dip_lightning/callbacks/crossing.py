@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from dip_lightning.methods.base import BaseDIP
 
 
+#: A patience, in optimiser steps, that no fit outlasts.
+_NEVER = 10**9
+
+
 class CrossingRule(StoppingRule, ABC):
     """Choose the first iterate whose statistic is at most a threshold, and stop there.
 
@@ -169,9 +173,14 @@ class BestLoss(StoppingRule):
     rule: ClassVar[str] = "best_loss"
 
     def __init__(
-        self, patience: int = 10**9, warmup: int = 0, min_improvement: float = 0.0, action: Action = "stop"
+        self, patience: int = _NEVER, warmup: int = 0, min_improvement: float = 0.0, action: Action = "stop"
     ) -> None:
         super().__init__(patience, warmup, min_improvement, action)
+
+    @property
+    def stops(self) -> bool:
+        """Whether it ends the fit: with a patience that can run out only."""
+        return super().stops and self.patience < _NEVER
 
     def statistic(self, pl_module: BaseDIP) -> Tensor:
         """Total loss of the outer step's last optimiser step; see the base class."""

@@ -11,11 +11,14 @@ import pytorch_lightning as pl
 import torch
 from deepinv.physics import Denoising
 
+from dip_lightning import physics
 from dip_lightning.callbacks import HeldOutStopping, InputUpdate, OutputAveraging, PosteriorSamples
+from dip_lightning.data import Phantom
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.inputs import InitialEstimate, UniformNoise
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods import DIP, ASeqDIP, BaseDIP
+from dip_lightning.physics.masked import measured
 from tests.methods.test_battery import SaveAt, problem, same
 from tests.support import TinyNetwork, fit
 
@@ -182,3 +185,39 @@ def test_refuses_what_cannot_be(options: dict[str, Any], message: str) -> None:
 def test_a_refit_refuses_averages_that_count_steps() -> None:
     with pytest.raises(ConfigurationError, match="not PosteriorSamples"):
         fit(build(), problem(), [stops_early(), PosteriorSamples()])
+
+
+ACQUISITIONS: dict[str, tuple[Any, str, int]] = {
+    "ct": (lambda: physics.ParallelBeamCT(views=20), "view", -2),
+    "mri": (
+        lambda: physics.CartesianMRI(
+            physics.RandomLines(acceleration=2, center_fraction=0.1), physics.SimulatedCoils(coils=3)
+        ),
+        "line",
+        -1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ACQUISITIONS)
+def test_whole_views_and_lines_are_held_out_of_data_and_first_image(name: str) -> None:
+    acquisition, unit, dim = ACQUISITIONS[name]
+    data = Phantom(acquisition(), kind="shepp_logan", size=24)
+    data.setup("fit")
+    whole = data.measurement
+    dip = build(network=TinyNetwork(whole.image_shape[0], whole.image_shape[0]), initial_input=InitialEstimate())
+    dip.outer_steps = 1
+    fit(dip, whole, [HeldOutStopping(0.1, unit=unit)])
+    others = [d for d in range(whole.y.ndim) if d != whole.y.ndim + dim]
+    held = ~(dip.measurement.physics.mask.bool() | ~measured(whole.physics, whole.initial))
+    rows, known = held.sum(others) > 0, measured(whole.physics, whole.initial).sum(others) > 0
+    assert 1 <= rows.sum() <= 0.15 * known.sum() + 1
+    assert not dip.measurement.y[held].any()
+    assert torch.equal(dip.measurement.y[~held], whole.y[~held])
+    assert whole.make_initial is not None
+    again = whole.make_initial(torch.where(held, 0.0, whole.y), whole.physics)
+    assert dip.measurement.initial.shape == whole.initial.shape
+    if name == "mri":
+        assert torch.allclose(dip.stored_input, again)
+    else:  # views are filled from their neighbours: closer to the image of all data than with zeros
+        assert (dip.stored_input - whole.initial).norm() < (again - whole.initial).norm()

@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from dip_lightning.callbacks import EarlyStoppingWMV, LearnedInput, PosteriorSamples
+from dip_lightning.callbacks import BestLoss, EarlyStoppingWMV, LearnedInput, PosteriorSamples
 from dip_lightning.errors import ConfigurationError, MeasurementError, MissingCallbackError
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.functional.tv_prox import tv_prox
@@ -273,7 +273,7 @@ class _NoStep(torch.optim.SGD):
 
 
 def test_esdip_demands_a_rule_that_stops() -> None:
-    for callbacks in ([], [EarlyStoppingWMV(action="record")], [PosteriorSamples()]):
+    for callbacks in ([], [EarlyStoppingWMV(action="record")], [BestLoss()], [PosteriorSamples()]):
         with pytest.raises(MissingCallbackError, match="class_path: EarlyStoppingWMV"):
             fit(ESDIP(initial_input=UniformNoise(1), **options()), matrix_measurement(), callbacks)
 
