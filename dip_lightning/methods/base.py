@@ -22,6 +22,7 @@ from dip_lightning.methods.batch import BatchedFit
 from dip_lightning.methods.checks import check_measurement, check_network
 from dip_lightning.methods.engine import Engine, EngineName, make_engine
 from dip_lightning.methods.memory import check_memory
+from dip_lightning.methods.tuning import match_layout, prefer_fused, suit_device
 from dip_lightning.networks.blocks import UntrainedNetwork
 from dip_lightning.networks.stacked import StackedNetwork
 from dip_lightning.penalties import Penalty
@@ -193,6 +194,7 @@ class BaseDIP(BatchedFit, pl.LightningModule):
         self.generators = self._noise_generators()
         self.restore_generators()
         self.fall_back_to(self.measurement.initial)
+        suit_device(self.network, self.device)
         self.network.train()
 
     def configure_optimizers(self) -> Any:
@@ -205,6 +207,7 @@ class BaseDIP(BatchedFit, pl.LightningModule):
         optimizer = self.optimizer_factory([*parameters, *added])
         scheduler = None if self.scheduler_factory is None else self.scheduler_factory(optimizer)
         self.check_elementwise(optimizer, scheduler)
+        prefer_fused(optimizer)
         return optimizer if scheduler is None else {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def restart(self, measurement: Measurement, weights: dict[str, Tensor] | None = None) -> None:
@@ -222,6 +225,7 @@ class BaseDIP(BatchedFit, pl.LightningModule):
             self.network.load_state_dict(weights)
         first_input = self._draw()
         self.network.to(device, dtype)
+        suit_device(self.network, device)
         self.set_network_input(first_input.to(self.stored_input))
         self.generators = self._noise_generators()
         self.iteration = self.outer_step = 0
@@ -232,6 +236,7 @@ class BaseDIP(BatchedFit, pl.LightningModule):
         """Start the clock; make no step if all were made before the fit was interrupted."""
         super().on_train_start()
         self.restore_members()
+        match_layout(self.optimizers(use_pl_optimizer=False))  # type: ignore[arg-type]
         self._engine = make_engine(self.engine, self.device)
         if self.outer_step >= self.outer_steps:
             self.stop("outer_steps")
@@ -274,10 +279,9 @@ class BaseDIP(BatchedFit, pl.LightningModule):
     def _closure(self) -> Tensor:
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         optimizer.zero_grad(set_to_none=True)
-        torch.clear_autocast_cache()  # else a low-precision copy of the weights outlives the step that changes them
         output = self.forward_estimate()
         with torch.autocast(self.device.type, enabled=False):
-            estimate = output.to(self.measurement.initial.dtype)
+            estimate = output.to(self.measurement.initial.dtype).contiguous()
             terms = self.objective(estimate, self.measurement)
             terms.update({penalty.name: penalty(estimate) for penalty in self.penalties})
             loss = torch.stack(list(terms.values())).sum(0)

@@ -16,6 +16,7 @@ from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.measurement import Measurement
 from dip_lightning.members import select_members
 from dip_lightning.methods.state import FitState
+from dip_lightning.methods.tuning import lay_out
 from dip_lightning.networks.initialise import reinitialise
 from dip_lightning.networks.stacked import StackedNetwork
 
@@ -67,10 +68,12 @@ class BatchedFit(FitState):
     def draw_weights(self, seeds: Sequence[int]) -> None:
         """Draw all weights again, in place: each member's from its seed.
 
-        They are drawn in the precision that the network was built in, whatever an earlier fit made of it.
+        They are drawn in the precision and memory format that the network was built in, whatever an earlier fit made
+        of it: in another, the same seed gives other numbers.
         """
         self._built_in = self._built_in or next(self.network.parameters()).dtype
         self.network.to(self._built_in)
+        lay_out(self.network, torch.contiguous_format)
         if isinstance(self.network, StackedNetwork):
             self.network.reinitialise(seeds)
         else:
