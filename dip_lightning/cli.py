@@ -116,7 +116,7 @@ class DIPCLI(LightningCLI):
         self.trainer.callbacks.append(LoggerRecord(yaml.safe_load(text)))  # type: ignore[attr-defined]
 
     def _say_where(self) -> None:
-        for folder in self._writer().folders:
+        for folder in (*self._writer().folders, *self._writer().seed_folders):
             print(f"Results: {folder}")
 
 

@@ -48,6 +48,7 @@ class ResultWriter(Checkpoint):
         self.preview = preview
         self.rows = MetricRows(flush_seconds)
         self.run_folders: list[RunFolder] = []
+        self.seed_folders: list[Path] = []
 
     @property
     def folders(self) -> list[Path]:
@@ -121,7 +122,7 @@ class ResultWriter(Checkpoint):
                 figure = preview_figure(images, pl_module.measurement, summary, self.rows.curves(member))
                 folder.write_with(PREVIEW, partial(figure.savefig, dpi=110, format="png"))
             folder.write_summary(summary)
-        write_repetitions(pl_module, self.run_folders)
+        self.seed_folders = [folder.path for folder in write_repetitions(pl_module, self.run_folders)]
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the stored reconstruction as ``prediction.npy`` and ``prediction.png``."""

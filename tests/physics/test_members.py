@@ -1,0 +1,56 @@
+"""Every acquisition takes several images at once, and gives each what it would get alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from dip_lightning import physics as suite
+from dip_lightning.members import repeat_measurement, select_members
+from dip_lightning.physics import RandomLines, SimulatedCoils
+from dip_lightning.physics.acquisition import Acquisition
+
+SIZE = 24
+
+#: An acquisition in this list gets all tests below: how to build it, and the channels of its images.
+ACQUISITIONS: dict[str, tuple[Callable[[], Acquisition], int]] = {
+    "parallel": (lambda: suite.ParallelBeamCT(views=8), 1),
+    "fan": (lambda: suite.FanBeamCT(60.0, 90.0, views=8), 1),
+    "mri": (lambda: suite.CartesianMRI(mask=RandomLines()), 2),
+    "mri_coils": (lambda: suite.CartesianMRI(mask=RandomLines(), coils=SimulatedCoils(3)), 2),
+    "denoising": (lambda: suite.Denoising(), 1),
+    "inpainting": (lambda: suite.Inpainting(), 1),
+    "deblurring": (lambda: suite.Deblurring(), 1),
+    "super_resolution": (lambda: suite.SuperResolution(), 1),
+    "compressed_sensing": (lambda: suite.CompressedSensing(), 1),
+}
+
+
+@pytest.fixture(params=ACQUISITIONS, name="case")
+def _case(request: pytest.FixtureRequest) -> tuple[Callable[[], Acquisition], int]:
+    return ACQUISITIONS[request.param]
+
+
+def test_members_are_what_they_are_alone(case: tuple[Callable[[], Acquisition], int]) -> None:
+    build, channels = case
+    images = torch.rand(3, channels, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    ids, seeds = ("a", "b", "c"), (4, 5, 6)
+    together = build().simulate(images, ids, seeds)
+    for member in range(3):
+        rows = slice(member, member + 1)
+        alone = build().simulate(images[rows], ids[rows], seeds[rows])
+        for name in ("y", "initial", "target"):
+            torch.testing.assert_close(getattr(together, name)[rows], getattr(alone, name), rtol=1e-4, atol=1e-5)
+        cut = select_members(together, [member])
+        assert cut is not None
+        torch.testing.assert_close(cut.physics.A(cut.target), alone.physics.A(alone.target), rtol=1e-4, atol=1e-5)
+
+
+def test_measurements_are_repeated(case: tuple[Callable[[], Acquisition], int]) -> None:
+    build, channels = case
+    images = torch.rand(2, channels, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    repeated = repeat_measurement(build().simulate(images, ("a", "b"), (4, 5)), 2).validate()
+    predicted = repeated.physics.A(repeated.target)
+    torch.testing.assert_close(predicted[0::2], predicted[1::2])
