@@ -1,13 +1,12 @@
 """What the runners of a comparison cost: equal jobs one after the other, two at once, and through Ray.
 
-``python -m benchmarks.compare``; on a machine with two cores and nothing else to do.
+On a machine with two cores and nothing else to do.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks._common import machine, versions, write_result
+from benchmarks._common import machine, report
 
 FIT = {
     "model": {
@@ -39,21 +38,23 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=8)
     parser.add_argument("--steps", type=int, default=150, help="outer steps of a job, of ten iterations each")
     parser.add_argument("--ray", action="store_true", help="measure the Ray runner as well")
+    parser.add_argument("--quick", action="store_true", help="check that it runs")
     options = parser.parse_args()
+    if options.quick:
+        options.jobs, options.steps = 2, 2
     runners = {"sequential": ["--workers", "1", "--threads", "1"], "two workers": ["--workers", "2", "--threads", "1"]}
     if options.ray:
         runners["ray"] = ["--runner", "ray"]
-    result: dict[str, Any] = {"jobs": options.jobs, "outer_steps": options.steps, "machine": machine()}
+    result: dict[str, Any] = {"jobs": options.jobs, "outer_steps": options.steps}
+    cores = int(machine()["cores"])
     with tempfile.TemporaryDirectory() as folder:
         for name, arguments in runners.items():
-            slots = 1 if name == "sequential" else len(os.sched_getaffinity(0))
-            result[name] = _measure(
-                Path(folder) / name.replace(" ", "_"), options.jobs, options.steps, arguments, slots
-            )
+            slots = {"sequential": 1, "two workers": 2, "ray": cores}[name]
+            result[name] = _measure(Path(folder) / name.split()[0], options.jobs, options.steps, arguments, slots)
             print(f"{name}: {result[name]}", flush=True)
     result["ratio of two workers"] = round(result["two workers"]["wall_s"] / result["sequential"]["wall_s"], 3)
     print(f"two workers take {result['ratio of two workers']} of the sequential time")
-    print(f"written: {write_result('compare', {**result, 'versions': versions()})}")
+    report("compare", result, options.quick)
 
 
 def _measure(root: Path, jobs: int, steps: int, arguments: list[str], slots: int) -> dict[str, float]:

@@ -83,7 +83,7 @@ def test_total_variation_of_a_two_pixel_image_in_closed_form():
     # min 1/2 |x - y|^2 + w |x1 - x2|: both move towards each other by w.
     y = torch.tensor([[[[0.0, 1.0]]]])
     measurement = Measurement(y, deepinv.physics.Denoising(), y, ids=("pair",), task="denoising")
-    image = reconstruct(TotalVariation(weight=0.1, iterations=300, inner_iterations=100), measurement)
+    image = reconstruct(TotalVariation(weight=0.1, iterations=60, inner_iterations=100), measurement)
     torch.testing.assert_close(image.flatten(), torch.tensor([0.1, 0.9]), atol=6e-3, rtol=0)
 
 
