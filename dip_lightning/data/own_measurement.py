@@ -119,6 +119,7 @@ class OwnMeasurement(MeasurementDataModule):
             ids=tuple(ids),
             target=target,
             metadata=metadata,
+            make_initial=None if isinstance(self.initial, tuple) else self._apply,
             **self.fields,
         ).validate()
 
@@ -153,6 +154,10 @@ class OwnMeasurement(MeasurementDataModule):
     def _first(self, physics: Physics, y: Tensor, indices: Sequence[int]) -> Tensor:
         if isinstance(self.initial, tuple):
             return self._image(*self.initial, indices)
+        return self._apply(y, physics)
+
+    def _apply(self, y: Tensor, physics: Physics) -> Tensor:
+        """First image by the physics' own operator."""
         operator = "A_adjoint" if self.initial == "adjoint" else "A_dagger"
         if not hasattr(physics, operator):
             raise ConfigurationError(

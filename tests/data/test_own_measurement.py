@@ -98,6 +98,7 @@ def test_complex_data_and_pseudo_inverse(tmp_path):
     options = {"initial": "pseudo_inverse", "magnitude": True, "value_range": None}
     measurement = OwnMeasurement(str(tmp_path / "y.npy"), physics, (2, 12, 10), **options).load([0])
     torch.testing.assert_close(measurement.initial, image)
+    torch.testing.assert_close(measurement.make_initial(2 * measurement.y, physics), 2 * image)
 
 
 @pytest.mark.parametrize(
