@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dip_lightning.errors import ConfigurationError, check_option
-from dip_lightning.functional.losses import distance
+from dip_lightning.functional.losses import Reduction, distance
 from dip_lightning.hooks import LearnsNetworkInput
 from dip_lightning.inputs import NetworkInput, UniformNoise
 from dip_lightning.measurement import Measurement
@@ -41,7 +41,8 @@ class SelfGuidedDIP(BaseDIP):
         batched: Whether all draws go through the network in one forward pass. ``None`` does it where no batch norm
             mixes the statistics of the draws.
         initial_input: First input; by default uniform on [0, 1), in the image's channels.
-        **kwargs: See :class:`~dip_lightning.methods.base.BaseDIP`. Here ``reduction`` is ``norm`` unless given.
+        reduction: How both distances are reduced.
+        **kwargs: See :class:`~dip_lightning.methods.base.BaseDIP`.
 
     Raises:
         ConfigurationError: If a number is out of range or the noise unknown.
@@ -58,10 +59,11 @@ class SelfGuidedDIP(BaseDIP):
         detach_amplitude: bool = False,
         batched: bool | None = None,
         initial_input: NetworkInput | None = None,
+        reduction: Reduction = "norm",
         **kwargs: Any,
     ) -> None:
-        kwargs = {"reduction": "norm", **kwargs}
-        super().__init__(initial_input=initial_input or UniformNoise(channels=None, scale=1.0), **kwargs)
+        first = initial_input or UniformNoise(channels=None, scale=1.0)
+        super().__init__(initial_input=first, reduction=reduction, **kwargs)
         if regularisation < 0 or draws < 1 or noise_amplitude < 0:
             raise ConfigurationError(
                 f"regularisation={regularisation} and noise_amplitude={noise_amplitude} must not be negative, and "
