@@ -6,7 +6,6 @@ from dip_lightning.callbacks.crossing import BestLoss, DiscrepancyStopping, Zero
 from dip_lightning.callbacks.early_stopping import EarlyStoppingEMV, EarlyStoppingWMV
 from dip_lightning.callbacks.held_out import HeldOutStopping
 from dip_lightning.callbacks.input_update import DataConsistentInputUpdate, InputUpdate
-from dip_lightning.callbacks.kspace_input_update import KSpaceInputUpdate
 from dip_lightning.callbacks.learned_input import LearnedInput
 from dip_lightning.callbacks.metrics import ReconstructionMetrics
 from dip_lightning.callbacks.pictures import Pictures
@@ -25,7 +24,6 @@ __all__ = [
     "EarlyStoppingWMV",
     "HeldOutStopping",
     "InputUpdate",
-    "KSpaceInputUpdate",
     "OutputAveraging",
     "LearnedInput",
     "Pictures",

@@ -282,6 +282,9 @@ class BaseDIP(BatchedFit, pl.LightningModule):
         output = self.forward_estimate()
         with torch.autocast(self.device.type, enabled=False):
             estimate = output.to(self.measurement.initial.dtype).contiguous()
+            support = getattr(self.measurement.physics, "image_support", None)
+            if support is not None:  # pixels that no coil sees are zero: data say nothing there, and they would drift
+                estimate = estimate * support
             terms = self.objective(estimate, self.measurement)
             terms.update({penalty.name: penalty(estimate) for penalty in self.penalties})
             loss = torch.stack(list(terms.values())).sum(0)

@@ -10,7 +10,7 @@ from deepinv.physics import NonCartesianMRI
 from torch import Tensor
 
 from dip_lightning.errors import ConfigurationError
-from dip_lightning.physics.mri_operator import map_both_parts
+from dip_lightning.physics.mri_operator import map_both_parts, support_of
 
 
 class TrajectoryFourier(NonCartesianMRI):
@@ -30,6 +30,7 @@ class TrajectoryFourier(NonCartesianMRI):
     """
 
     density: Tensor
+    image_support: Tensor
 
     def __init__(self, samples: Tensor, coil_maps: Tensor, density: Tensor | None = None) -> None:
         shape = (coil_maps.shape[-2], coil_maps.shape[-1])
@@ -39,6 +40,7 @@ class TrajectoryFourier(NonCartesianMRI):
         self.backend, self.normalize = "finufft", False
         self.nufft_op = _transform(self.samples, shape, coil_maps.shape[1])
         weights = torch.from_numpy(_voronoi(self.samples)) if density is None else density
+        self.register_buffer("image_support", support_of(coil_maps))
         self.register_buffer("density", (weights / weights.max()).float().view(1, 1, 1, -1))
 
     def gridded(self, y: Tensor) -> Tensor:

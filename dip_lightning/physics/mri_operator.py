@@ -22,6 +22,9 @@ class MultiCoilFourier(MultiCoilMRI):
     with phases that are computed once: four copies of all coil images less in a forward and backward pass, the same
     numbers to rounding. For even sizes the phases are signs.
 
+    ``image_support`` (``[B, 1, H, W]``) is 1 where any coil sees the image and 0 elsewhere, outside the object, where
+    ESPIRiT's maps are zero. No data depend on those pixels; methods keep them at zero.
+
     Args:
         mask: Sampled points, ``[H, W]``, ``[1, 1, H, W]`` or ``[B, 1, H, W]``.
         coil_maps: Complex sensitivity maps, ``[N, H, W]`` or ``[B, N, H, W]``.
@@ -29,6 +32,7 @@ class MultiCoilFourier(MultiCoilMRI):
 
     encoding: Tensor
     sampling: Tensor
+    image_support: Tensor
 
     def __init__(self, mask: Tensor, coil_maps: Tensor) -> None:
         super().__init__(
@@ -85,12 +89,25 @@ class MultiCoilFourier(MultiCoilMRI):
         height, width = self.mask.shape[-2:]
         (x_rows, k_rows), (x_columns, k_columns) = _centring(height), _centring(width)
         maps = self.coil_maps
+        self.register_buffer("image_support", support_of(maps))
         self.register_buffer("encoding", maps * torch.outer(x_rows, x_columns).to(maps))
         self.register_buffer("sampling", self.mask[:, :1] * torch.outer(k_rows, k_columns).to(maps))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MultiCoilFourier:
         super()._apply(map_both_parts(fn), recurse)
         return self
+
+
+def support_of(coil_maps: Tensor) -> Tensor:
+    """Where any coil sees the image.
+
+    Args:
+        coil_maps: ``[B, N, H, W]``, complex.
+
+    Returns:
+        ``[B, 1, H, W]`` of zeros and ones.
+    """
+    return (coil_maps != 0).any(1, keepdim=True).to(coil_maps.real.dtype)
 
 
 def map_both_parts(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
