@@ -262,3 +262,22 @@ def test_killed_at_random_and_started_again_gives_the_same(tmp_path):
     assert_same(jobs_of(plan), jobs_of(alone))
     for job in jobs_of(plan):
         assert (job.folder / "log.txt").read_text().count("stopped by outer_steps") == 1
+
+
+@pytest.mark.slow
+def test_interrupt_ends_the_workers_and_the_next_start_goes_on(tmp_path):
+    slow = {**with_class("Slow", outer_steps=60), "checkpoint": {"seconds": 0.1}}
+    plan = write_plan(tmp_path, methods=[{"name": "slow", "config": slow}], seeds=2)
+    process = start(plan, "--workers", "2")
+    until = time.monotonic() + 120
+    while not list((tmp_path / "root").rglob("last.ckpt")):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=30)[0].decode()
+    assert process.returncode == 130, output
+    assert "goes on from the last checkpoints" in output
+    assert not any(lock_of(job).held for job in jobs_of(plan))
+    assert [state(job) for job in jobs_of(plan)].count("failed") == 0
+    assert compare(plan, "--workers", "0") == 0
+    assert not list((tmp_path / "root").rglob(FAILURE))
