@@ -19,6 +19,7 @@ from dip_lightning.data import InMemory, Phantom
 from dip_lightning.inputs import InitialEstimate, minmax
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods import ASeqDIP, BaseDIP
+from dip_lightning.methods.tuning import prefer_fused, suit_device
 from dip_lightning.networks import MediumUNet, SkipNet, SmallUNet
 from dip_lightning.physics import ParallelBeamCT
 
@@ -38,7 +39,14 @@ def ct_measurement(size: int, views: int = 30, **options: Any) -> Measurement:
 
 
 def bare_loop(
-    network: nn.Module, physics: Any, y: Tensor, z: Tensor, steps: int, inner: int = 10, lr: float = 1e-3
+    network: nn.Module,
+    physics: Any,
+    y: Tensor,
+    z: Tensor,
+    steps: int,
+    inner: int = 10,
+    lr: float = 1e-3,
+    tuned: bool = False,
 ) -> Tensor:
     """The released form of aSeqDIP, written out: norms, Adam, the output becomes the input after every outer step.
 
@@ -50,11 +58,15 @@ def bare_loop(
         steps: Optimiser steps.
         inner: Steps between two updates of the input.
         lr: Learning rate.
+        tuned: Whether the optimiser is fused and the weights lie as they do in a fit.
 
     Returns:
         The last output.
     """
     optimizer = torch.optim.Adam(network.parameters(), lr=lr)
+    if tuned:
+        prefer_fused(optimizer)
+        suit_device(network, z.device)
     output = z
     for step in range(steps):
         optimizer.zero_grad(set_to_none=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -59,14 +60,12 @@ class Problem:
         self.network, self.steps, self.extra, self.device = network, steps, extra, device
         self.measurement = ct_measurement(size)
         self.loop_ms: list[float] = []
-        self.bare_network = NETWORKS[network]().to(device)
 
-    def bare(self) -> None:
-        """The loop alone."""
-        measurement = self.measurement.to(self.device)
-        bare_loop(
-            self.bare_network, measurement.physics, measurement.y, minmax(measurement.initial), self.steps
-        ).sum().item()
+    def bare(self, tuned: bool = False) -> None:
+        """The loop alone, as one writes it, or with the fused optimiser and the memory format of a fit."""
+        measurement, network = self.measurement.to(self.device), NETWORKS[self.network]().to(self.device)
+        z = minmax(measurement.initial)
+        bare_loop(network, measurement.physics, measurement.y, z, self.steps, tuned=tuned).sum().item()
 
     def fit(self) -> None:
         """The fit of a user."""
@@ -83,7 +82,14 @@ def peak_memory(arguments: argparse.Namespace) -> dict[str, float]:
     peaks = {}
     for what in ("bare", "fit"):
         command = [sys.executable, "-m", "benchmarks", "overhead", "--child", what, "--size", str(arguments.size)]
-        command += ["--steps", str(min(arguments.steps, 60)), "--network", arguments.network]
+        command += [
+            "--steps",
+            str(min(arguments.steps, 60)),
+            "--network",
+            arguments.network,
+            "--threads",
+            str(arguments.threads),
+        ]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         peaks[what] = float(json.loads(output.splitlines()[-1])["peak_mib"])
     return peaks
@@ -112,16 +118,19 @@ def main() -> None:
         getattr(problem, arguments.child)()
         print(json.dumps({"peak_mib": peak_memory_mib()}))
         return
-    times = side_by_side({"bare": problem.bare, "fit": problem.fit}, arguments.repeats, warmup=1)
-    loop = sorted(problem.loop_ms[1:])[len(problem.loop_ms[1:]) // 2]
-    bare = times["bare"]["median_ms"]
+    candidates = {"bare": problem.bare, "bare_tuned": lambda: problem.bare(tuned=True), "fit": problem.fit}
+    times = side_by_side(candidates, arguments.repeats, warmup=1)
+    whole, loop = times["fit"]["median_ms"], statistics.median(problem.loop_ms[1:])
+    bare, tuned = times["bare"]["median_ms"], times["bare_tuned"]["median_ms"]
     memory = peak_memory(arguments) if arguments.device == "cpu" else {}
     result = {
         "problem": {key: getattr(arguments, key) for key in ("size", "network", "steps", "device", "callbacks")},
         "inner_steps": 10,
         "times": {**times, "fit_loop": {"median_ms": loop}},
-        "overhead_whole": times["fit"]["median_ms"] / bare - 1,
+        "overhead_whole": whole / bare - 1,
         "overhead_loop": loop / bare - 1,
+        "overhead_whole_tuned": whole / tuned - 1,
+        "overhead_loop_tuned": loop / tuned - 1,
         "peak_memory_mib": memory,
         "peak_memory_ratio": memory["fit"] / memory["bare"] if memory else None,
     }

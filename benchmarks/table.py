@@ -1,0 +1,225 @@
+"""Write the figures of ``docs/performance.md`` from ``benchmarks/results``: what stands between its markers.
+
+A marker is ``<!-- table: <name> -->`` on a line of its own, closed by ``<!-- end -->``. Figures that were not measured
+are left out, with the command that measures them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks._common import RESULTS
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+_MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def results(prefix: str) -> list[dict[str, Any]]:
+    """All results whose file name starts with a prefix, in order of their names."""
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{prefix}*.json"))]
+
+
+def table(heads: list[str], rows: list[list[Any]]) -> str:
+    """A Markdown table; numbers get three digits."""
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    lines += ["| " + " | ".join(_text(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _machine(result: dict[str, Any]) -> str:
+    machine = result["machine"]
+    return machine["gpu"] or f"{machine['processor']}, {machine['threads']} threads"
+
+
+def overhead() -> str:
+    """Overhead of a fit, and its memory."""
+    rows = [
+        [
+            f"{r['problem']['network']} {r['problem']['size']}x{r['problem']['size']}, {r['problem']['callbacks']}",
+            r["machine"]["threads"],
+            r["problem"]["steps"],
+            r["times"]["bare"]["median_ms"] / r["problem"]["steps"],
+            f"{100 * r['overhead_loop']:.1f} %",
+            f"{100 * r['overhead_whole']:.1f} %",
+            f"{100 * r['overhead_loop_tuned']:.1f} %",
+            r["peak_memory_ratio"],
+        ]
+        for r in results("overhead_")
+    ]
+    heads = [
+        "problem",
+        "threads",
+        "steps",
+        "bare ms per step",
+        "loop, plain",
+        "whole, plain",
+        "loop, tuned",
+        "peak memory",
+    ]
+    return table(heads, rows) if rows else ""
+
+
+def peers() -> str:
+    """Steps against peers."""
+    rows = []
+    for r in results("peers_"):
+        times = {name: t["median_ms"] for name, t in r["times_per_step"].items()}
+        problem = f"{r['problem']['network']} {r['problem']['size']}x{r['problem']['size']}"
+        row = [times[name] for name in ("deepinv", "dip", "released", "released_sparse", "aseqdip")]
+        rows.append([problem, r["machine"]["threads"], *row, *r["times_faster"].values()])
+    heads = [
+        "problem",
+        "threads",
+        "deepinv DIP",
+        "our DIP",
+        "released aSeqDIP",
+        "the same, our operator",
+        "our aSeqDIP",
+    ]
+    return table([*heads, "DIP faster", "aSeqDIP faster"], rows) if rows else ""
+
+
+def networks() -> str:
+    """Steps against the floor."""
+    rows = []
+    for r in results("networks_"):
+        for name, step in r["steps"].items():
+            floor = [step["floor_compute_ms"], step["floor_memory_ms"], step["times_floor"]]
+            rows.append([name, r["machine"]["threads"], step["gflop"], step["gbyte"], step["median_ms"], *floor])
+    heads = [
+        "network and size",
+        "threads",
+        "GFLOP",
+        "GB",
+        "ms per step",
+        "floor: compute",
+        "floor: memory",
+        "times floor",
+    ]
+    return table(heads, rows) if rows else ""
+
+
+def stacked() -> str:
+    """Stacks against one after another."""
+    rows = []
+    for r in results("stacked_"):
+        problem = r["problem"]
+        name = f"{problem['members']} of {problem['size']}x{problem['size']}, {problem['network']}, {problem['engine']}"
+        rows.append([name, _machine(r), r["times_faster"]["stacked"], r["times_faster"]["stacked_loop"]])
+    return table(["problem", "machine", "vmap: times faster", "loop: times faster"], rows) if rows else ""
+
+
+def settings() -> str:
+    """CPU settings."""
+    rows = []
+    for r in results("settings_"):
+        for name, network in r["networks"].items():
+            rows.append([f"{name} {r['size']}x{r['size']}", r["threads"], *list(network["times_faster"].values())[1:]])
+    heads = ["network", "threads", "channels last", "fused Adam", "both", "bfloat16", "denormals flushed"]
+    return table(heads, rows) if rows else ""
+
+
+def operators() -> str:
+    """Ray transforms."""
+    rows = [
+        [
+            f"{r['problem']['size']}x{r['problem']['size']}, {r['problem']['views']} views",
+            r["machine"]["threads"],
+            r["times"]["ray_transform.forward_adjoint"]["median_ms"],
+            r["times"]["deepinv_tomography.forward_adjoint"]["median_ms"],
+            r["times_faster"]["forward_adjoint"],
+        ]
+        for r in results("operators_")
+    ]
+    heads = ["problem", "threads", "ours, ms", "deepinv, ms", "times faster"]
+    return table(heads, rows) if rows else ""
+
+
+def scaling() -> str:
+    """Threads and sizes."""
+    rows = [
+        [r["network"], step["size"], step["threads"], step["median_ms"]]
+        for r in results("scaling_")
+        for step in r["steps"].values()
+    ]
+    return table(["network", "size", "threads", "ms per step"], rows) if rows else ""
+
+
+def quality() -> str:
+    """Seconds to reach a PSNR."""
+    rows = []
+    for r in results("time_to_quality_"):
+        for level, runs in r["reached"].items():
+            for name, row in runs.items():
+                found = [None, None] if row is None else [row["seconds"], int(row["iteration"])]
+                rows.append([f"noise {r['noise']:g}, {r['machine']['threads']} threads", level, name, *found])
+    return table(["problem", "dB", "configuration", "seconds", "steps"], rows) if rows else ""
+
+
+def profile() -> str:
+    """Shares of the time."""
+    found = results("profile_")
+    if not found:
+        return ""
+    heads = ["network", "device", "engine", *found[0]["share"]]
+    rows = []
+    for r in found:
+        problem = r["problem"]
+        shares = [f"{100 * share:.0f} %" for share in r["share"].values()]
+        rows.append([f"{problem['network']} {problem['size']}", problem["device"], problem["engine"], *shares])
+    return table(heads, rows)
+
+
+def gpu() -> str:
+    """Engines on a GPU."""
+    rows = []
+    for r in results("gpu"):
+        for name, engines in r.get("engines", {}).items():
+            for engine, measured in engines["engines"].items():
+                faster = engines["times_faster_than_eager"][engine]
+                rows.append([name, r["device"], engine, measured["steps_per_s"], faster, measured["fell_back"]])
+    return table(["problem", "device", "engine", "steps/s", "times eager", "fell back"], rows) if rows else ""
+
+
+TABLES: dict[str, tuple[Callable[[], str], str]] = {
+    "overhead": (overhead, "overhead"),
+    "peers": (peers, "peers"),
+    "networks": (networks, "networks"),
+    "stacked": (stacked, "stacked"),
+    "settings": (settings, "settings"),
+    "operators": (operators, "operators"),
+    "scaling": (scaling, "scaling"),
+    "quality": (quality, "time_to_quality"),
+    "profile": (profile, "profile"),
+    "gpu": (gpu, "gpu"),
+}
+
+
+def render(text: str) -> str:
+    """Fill the markers of a page."""
+
+    def fill(match: re.Match[str]) -> str:
+        make, command = TABLES[match[2]]
+        return match[1] + (make() or f"Not measured yet: `python -m benchmarks {command}`.\n") + match[3]
+
+    return _MARKED.sub(fill, text)
+
+
+def main() -> None:
+    """Fill the page."""
+    PAGE.write_text(render(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    print(PAGE)
+
+
+if __name__ == "__main__":
+    main()
