@@ -33,7 +33,7 @@ class Display:
         self._tasks: dict[int, Any] = {}
         if not quiet and sys.stderr.isatty():
             self._bar = _bar()
-            self._all = self._bar.add_task("all jobs", total=total, status="")
+            self._all = self._bar.add_task("all jobs", total=total, status="", count=f"0/{total}")
             self._bar.start()
 
     @property
@@ -46,7 +46,7 @@ class Display:
         with self._lock:
             self._started[slot] = job, time.monotonic()
             if self._bar is not None and slot not in self._tasks:
-                self._tasks[slot] = self._bar.add_task("", total=None, status="")
+                self._tasks[slot] = self._bar.add_task("", total=1, status="", count="")
 
     def ended(self, slot: int, job: Job, outcome: str, seconds: float) -> None:
         """Note how a job ended."""
@@ -64,7 +64,8 @@ class Display:
         with self._lock:
             self._refreshed = time.monotonic()
             failed = self.outcomes["failed"]
-            self._bar.update(self._all, completed=self.done, status=f"[red]{failed} failed" if failed else "")
+            status = f"[red]{failed} failed" if failed else ""
+            self._bar.update(self._all, completed=self.done, status=status, count=f"{self.done}/{self.total}")
             for slot, task in self._tasks.items():
                 job, since = self._started.get(slot, (None, 0.0))
                 label = "idle" if job is None else f"  {job.method} · {job.data} {job.index or 0} · seed {job.seed}"
@@ -81,12 +82,12 @@ class Display:
 
 def _bar() -> Any:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
+        TextColumn("{task.fields[count]}"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[status]}"),
     )
