@@ -57,7 +57,7 @@ def test_settings_of_the_first_paper(name):
         ("aseqdip_denoising", ["--data.acquisition.noise=ImpulseNoise"]),
         ("dip_denoising", ["--data.acquisition.noise.sigma=50", "--model.network=SmallUNet"]),
         ("aseqdip_inpainting", ["--data.acquisition.mask=random", "--data.acquisition.fill=nearest"]),
-        ("aseqdip_deblurring", ["--data.acquisition.kernel=GaussianKernel", "--data.acquisition.boundary=valid"]),
+        ("aseqdip_deblurring", ["--data.acquisition.kernel.size=15", "--data.acquisition.boundary=valid"]),
         ("dip_superresolution", ["--data.acquisition.factor=8"]),
         ("dip_compressedsensing", ["--data.acquisition.ratio=0.1"]),
     ],

@@ -24,7 +24,8 @@ DIRECT_TAPS = 100
 class Deblurring(RestorationAcquisition):
     r"""Convolution with a known kernel, each channel alike: :math:`y = h * x` plus noise.
 
-    The centre of a kernel of ``n`` rows is row ``n // 2``. The first estimate is the blurred image.
+    The centre of a kernel of ``n`` rows is row ``n // 2``; an even number is made odd by a row of zeros at the end. The
+    first estimate is the blurred image.
 
     Args:
         kernel: ``GaussianKernel``, ``MotionKernel`` or ``KernelFile``; a Gaussian of 2 pixels unless given.
@@ -53,14 +54,17 @@ class Deblurring(RestorationAcquisition):
         """Build the convolution; see the base class.
 
         Raises:
-            ConfigurationError: If the kernel is larger than the image.
+            ConfigurationError: If the kernel is larger than the image, or as large and the boundary is ``valid``.
         """
         kernel = self.kernel()[None, None]
-        if any(size > length for size, length in zip(kernel.shape[2:], image_shape[1:], strict=True)):
+        spare = 1 if self.boundary == "valid" else 0  # at least one datum is left
+        if any(size + spare > length for size, length in zip(kernel.shape[2:], image_shape[1:], strict=True)):
             raise ConfigurationError(
-                f"The blur kernel of {kernel.shape[2]}x{kernel.shape[3]} is larger than the image of "
+                f"The blur kernel of {kernel.shape[2]}x{kernel.shape[3]} does not fit the image of "
                 f"{image_shape[1]}x{image_shape[2]}: choose a smaller kernel or a larger data.size."
             )
+        # Versions of deepinv differ in what the centre of an even number of taps is; an odd number has one.
+        kernel = pad(kernel, (0, 1 - kernel.shape[3] % 2, 0, 1 - kernel.shape[2] % 2))
         # Not BlurFFT: moving it to float64 drops the imaginary part of its transfer function (deepinv 0.5).
         options: dict[str, Any] = {}
         if kernel.numel() > DIRECT_TAPS and "use_fft" in inspect.signature(deepinv.physics.Blur.__init__).parameters:
@@ -72,8 +76,7 @@ class Deblurring(RestorationAcquisition):
         if self.boundary != "valid":
             return y.clone()
         height, width = physics.filter.shape[2:]
-        margins = (width - 1 - width // 2, width // 2, height - 1 - height // 2, height // 2)
-        return pad(y, margins, mode="replicate")
+        return pad(y, (width // 2, width // 2, height // 2, height // 2), mode="replicate")
 
     def settings(self) -> dict[str, Any]:
         """See the base class."""
