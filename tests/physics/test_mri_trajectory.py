@@ -12,6 +12,7 @@ from dip_lightning.physics.mri_trajectory import spread
 
 pytest.importorskip("mrinufft", reason="mri-nufft is not installed")
 pytest.importorskip("finufft", reason="finufft is not installed")
+pytest.importorskip("deepinv.physics.nufft", reason="this deepinv has no NonCartesianMRI")
 pytestmark = pytest.mark.filterwarnings("ignore")  # mri-nufft's own, of libraries that it would like to have
 
 
