@@ -66,7 +66,8 @@ def test_total_variation_for_ct() -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_rethinking(task: str) -> None:
     model = arguments(f"rethinkingdip_{task}.yaml")
-    assert model["optimizer"] == {"class_path": "torch.optim.RAdam", "init_args": {"lr": 0.1}}
+    if task != "ct":  # there the first steps of RAdam are too large
+        assert model["optimizer"] == {"class_path": "torch.optim.RAdam", "init_args": {"lr": 0.1}}
     assert model["lr_scheduler"]["init_args"] == {"step_size": 300, "gamma": 0.9}
     assert (model["perturbation"], model["divergence"], steps(model)) == (0.5, "exact", 3000)
     callback("rethinkingdip", "ZeroCrossing")
