@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,6 +19,7 @@ from dip_lightning.run_folder import SUMMARY
 
 _LOG = logging.getLogger(__name__)
 _PICTURES = 10
+_PATIENCE_SECONDS = "15"
 
 
 class LoggerRecord(pl.Callback):
@@ -102,6 +104,7 @@ def without_unreachable(loggers: list[Any]) -> list[Any]:
     Returns:
         Those that work.
     """
+    os.environ.setdefault("WANDB_INIT_TIMEOUT", _PATIENCE_SECONDS)
     working = []
     for logger in loggers:
         if is_wandb(logger) and (reason := _reason_not_to_open(logger)) is not None:

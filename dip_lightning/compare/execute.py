@@ -12,7 +12,19 @@ from typing import Any, Literal
 
 import yaml
 
-from dip_lightning.compare.jobs import FAILURE, JOB, Job, control, failure_beside, read_json, safe, state, write_json
+from dip_lightning.compare.config_tree import Tree, set_key
+from dip_lightning.compare.jobs import (
+    FAILURE,
+    JOB,
+    Job,
+    control,
+    failure_beside,
+    read_json,
+    run_identity,
+    safe,
+    state,
+    write_json,
+)
 from dip_lightning.compare.locks import JobLock
 from dip_lightning.run_folder import CHECKPOINT, RunFolder
 
@@ -58,7 +70,7 @@ def _attempt(job: Job, again: bool) -> Outcome:
         if again:
             _forget(job)
         write_json(job.folder / JOB, job.as_dict())
-        with _environment(job):
+        with _seed_kept():
             _run_fit(job) if job.kind == "fit" else _run_baseline(job)
     except (Exception, SystemExit) as error:
         message = str(error).strip() or type(error).__name__
@@ -74,7 +86,7 @@ def _run_fit(job: Job) -> None:
     from dip_lightning.cli import run
 
     folder = RunFolder(job.folder)
-    folder.write_text(FIT_CONFIG, yaml.safe_dump(job.tree, sort_keys=False, allow_unicode=True))
+    folder.write_text(FIT_CONFIG, yaml.safe_dump(with_wandb_labels(job), sort_keys=False, allow_unicode=True))
     arguments = ["fit", "--config", str(job.folder / FIT_CONFIG), "--record.run_dir", str(job.folder)]
     arguments += ["--trainer.default_root_dir", str(job.folder), "--record.overwrite", "true"]
     run([*arguments, "--ckpt_path", "last"] if folder.checkpoint.exists() else arguments)
@@ -116,14 +128,45 @@ def _forget(job: Job) -> None:
 
 
 @contextmanager
-def _environment(job: Job) -> Iterator[None]:
-    """Tell a ``WandbLogger`` where the run belongs; put the environment back afterwards."""
-    task = job.data or "task"
-    wanted = {"WANDB_RUN_GROUP": job.comparison, "WANDB_JOB_TYPE": job.method, "WANDB_TAGS": task}
-    before = {name: os.environ.get(name) for name in [*wanted, "PL_GLOBAL_SEED"]}
-    os.environ.update({name: value for name, value in wanted.items() if before[name] is None})
+def _seed_kept() -> Iterator[None]:
+    """Put back the seed that Lightning leaves in the environment."""
+    before = os.environ.get("PL_GLOBAL_SEED")
     try:
         yield
     finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+        os.environ.pop("PL_GLOBAL_SEED", None)
+        if before is not None:
+            os.environ["PL_GLOBAL_SEED"] = before
+
+
+def with_wandb_labels(job: Job) -> Tree:
+    """Tell each ``WandbLogger`` of a job's configuration where its run belongs.
+
+    In the configuration, not by environment variables: wandb reads those once in a process, which does many jobs.
+
+    Args:
+        job: The job.
+
+    Returns:
+        The configuration; as it was where no such logger is named. What it says itself stays.
+    """
+    trainer = job.tree.get("trainer")
+    logger = trainer.get("logger") if isinstance(trainer, dict) else None
+    if not logger or isinstance(logger, bool):
+        return job.tree
+    loggers = [_labelled(item, job) for item in (logger if isinstance(logger, list) else [logger])]
+    return set_key(job.tree, "trainer.logger", loggers if isinstance(logger, list) else loggers[0])
+
+
+def _labelled(logger: Any, job: Job) -> Any:
+    logger = {"class_path": logger} if isinstance(logger, str) else logger
+    if not isinstance(logger, dict) or not str(logger.get("class_path", "")).endswith("WandbLogger"):
+        return logger
+    # With its own id a job that goes on after an interruption goes on with its W&B run.
+    identity = {"id": run_identity(job.comparison, job.folder)}
+    labels = {"group": job.comparison, "job_type": job.method[:64], "tags": [(job.data or "data")[:64]]}
+    return {
+        **logger,
+        "init_args": {**identity, **(logger.get("init_args") or {})},
+        "dict_kwargs": {**labels, **(logger.get("dict_kwargs") or {})},
+    }

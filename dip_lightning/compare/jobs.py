@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import re
@@ -160,6 +161,20 @@ def _job(kind: Kind, label: str, data: str, index: int | None, seed: int, tree: 
     if kind == "fit" and get_key(tree, "model.seed") is not None:
         tree = set_key(tree, "model.seed", seed)
     return Job(kind, label, data, index, seed, tree, content_hash(tree), str(plan.root), plan.name)
+
+
+def run_identity(comparison: str, folder: Path) -> str:
+    """Identify a job's run at a server that collects runs: the same whenever and from wherever it is asked.
+
+    Args:
+        comparison: Name of the comparison.
+        folder: The run folder; its last two names count.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    text = json.dumps([comparison, folder.parent.name, folder.name])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def shard(jobs: list[Job], part: str | None) -> list[Job]:

@@ -79,7 +79,13 @@ class JobLock:
         }
         try:
             draft.write_text(json.dumps(owner), encoding="utf-8")
-            os.link(draft, self.path)
+            try:
+                os.link(draft, self.path)
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without hard links: for a moment others see a lock without an owner
+                with self.path.open("x", encoding="utf-8") as file:
+                    file.write(json.dumps(owner))
         except FileExistsError:
             return False
         finally:

@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from dip_lightning.compare.jobs import COMPARISON, read_json, write_json
+from dip_lightning.compare.jobs import COMPARISON, read_json, run_identity, write_json
 from dip_lightning.compare.report.collect import Run, collect, read_curve
 from dip_lightning.compare.report.images import displayed_levels
 from dip_lightning.compare.report.statistics import tables
@@ -100,7 +100,9 @@ def push(
 
 
 def run_id(group: str, run: Run) -> str:
-    """A run's id: the same whenever and from wherever it is pushed."""
+    """A run's id: the same whenever and from wherever it is pushed, and that of a job which logged to W&B itself."""
+    if run.tree:
+        return run_identity(group, run.folder)
     return _hash([group, run.task, run.method, run.measurement, run.seed])
 
 
@@ -146,12 +148,11 @@ def _push_run(run: Run, identity: str, digest: str, common: dict[str, Any]) -> N
     if session.summary.get("digest") != digest:  # on the server with the same result: nothing to add
         session.define_metric("iteration")
         session.define_metric("*", step_metric="iteration")
-        for iteration, seconds, psnr in read_curve(run):
-            session.log({"iteration": iteration, "seconds": seconds, "psnr": psnr})
-        pictures = {name: wandb.Image(levels) for name, levels in _pictures(run).items()}
+        if session.summary.get("iterations") is None:  # not logged during the fit
+            for iteration, seconds, psnr in read_curve(run):
+                session.log({"iteration": iteration, "seconds": seconds, "psnr": psnr})
+        session.log({name: wandb.Image(levels) for name, levels in _pictures(run).items()})
         session.summary.update({**summary_row(run.summary), "digest": digest})
-        if pictures:
-            session.log(pictures)
     session.finish()
 
 

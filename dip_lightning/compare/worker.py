@@ -6,6 +6,7 @@ worker goes on writing to a run folder that the next runner will take over.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import queue
@@ -40,6 +41,7 @@ def main() -> None:
         with output_to(job.folder / LOG):
             outcome = execute(job, request["retry_failed"])
         _busy.clear()
+        _free_memory()
         _answer(answers, {"outcome": outcome, "seconds": time.monotonic() - started})
 
 
@@ -59,6 +61,15 @@ def _prepare() -> None:
     import dip_lightning.cli  # noqa: F401
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+
+def _free_memory() -> None:
+    """Let a job that ran out of memory leave none of it to the next."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _answer(answers: Any, content: dict[str, Any]) -> None:

@@ -175,6 +175,18 @@ def test_lock_keeps_others_out_until_released(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_lock_without_hard_links(tmp_path, monkeypatch):
+    def refuse(*_: Any) -> None:
+        raise PermissionError("this file system has no hard links")
+
+    monkeypatch.setattr(os, "link", refuse)
+    first, second = JobLock(tmp_path / "job.lock"), JobLock(tmp_path / "job.lock")
+    assert first.acquire()
+    assert not second.acquire()
+    first.release()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_lock_of_a_dead_process_is_taken_over_at_once(tmp_path):
     path = tmp_path / "job.lock"
     code = "from pathlib import Path; from dip_lightning.compare.locks import JobLock; import os\n"

@@ -44,13 +44,15 @@ def test_comparison_with_the_wandb_logger(tmp_path):
         "init_args": {"save_dir": str(tmp_path / "wb"), "project": "p", "offline": True},
     }
     (tmp_path / "wb").mkdir()
-    methods = [{"name": "dip", "config": with_logger(logger)}]
-    plan = write_plan(tmp_path, name="my comparison", methods=methods, seeds=2)
+    methods = [{"name": name, "config": with_logger(logger)} for name in ("dip", "other")]
+    plan = write_plan(tmp_path, name="my comparison", methods=methods)
     assert main(["compare", "--config", str(plan), "--workers", "0", "--quiet"]) == 0
     first, second = read_runs(tmp_path / "wb")
     assert first.id != second.id
     assert first.exited
-    assert (first.group, first.job_type, first.tags) == ("my comparison", "dip", ["ct"])
+    assert second.exited
+    assert {run.job_type for run in (first, second)} == {"dip", "other"}
+    assert (first.group, first.tags) == ("my comparison", ["ct"])
     assert first.axes["*"] == "iteration"
     assert first.config["model"]["init_args"]["outer_steps"] == 30
     rows = [row for row in first.history if "psnr" in row]
@@ -130,6 +132,21 @@ def test_push_is_done_once(tmp_path):
     write_run(root, "A", seed=2, psnr=33.0)
     assert push(root, "p", mode="offline") == (1, 2)
     assert len({run.id for run in read_runs(root)}) == 4  # the table's run is the same one, continued
+
+
+def test_a_job_pushed_later_is_the_run_that_it_logged(tmp_path):
+    from dip_lightning.compare.execute import with_wandb_labels
+    from dip_lightning.compare.jobs import expand, write_json
+    from dip_lightning.compare.plan import load_plan
+    from dip_lightning.compare.report.collect import collect
+
+    (job,) = expand(load_plan(write_plan(tmp_path, name="mine", overrides={"trainer.logger": "WandbLogger"})))
+    logger = with_wandb_labels(job)["trainer"]["logger"]
+    assert logger["dict_kwargs"] == {"group": "mine", "job_type": "dip", "tags": ["ct"]}
+    write_json(job.folder / "job.json", job.as_dict())
+    write_json(job.folder / "summary.json", {"method": "dip", "task": "ct"})
+    (run,) = collect(Path(job.root))[0]
+    assert run_id("mine", run) == logger["init_args"]["id"]
 
 
 def test_ids_depend_on_what_a_run_is(tmp_path):
