@@ -135,7 +135,8 @@ class BatchedFit(FitState):
 
     def _spread(self, rows: Tensor, old: Tensor | None) -> Tensor:
         whole = rows.new_full((self.roster.size, *rows.shape[1:]), torch.nan) if old is None else old.clone()
-        whole[self._running_rows] = rows[[self.roster.stack.index(member) for member in self.roster.running]]
+        assert self._running_rows is not None
+        whole[self._running_rows] = rows[self._positions]
         return whole
 
     def clip_weight_gradients(self, max_norm: float) -> None:
@@ -156,19 +157,17 @@ class BatchedFit(FitState):
         if len(self.roster.remaining) == len(self.roster.running):
             return False
         self.roster.running = self.roster.remaining
-        self._running_rows = torch.tensor(self.roster.running, device=self.device)
         stack = self._cut_down(self.roster.running)
-        if stack is None:
-            return False  # stopped members are computed along, and left as they were
-        self._drop(self.roster.running)
-        self._stack = stack
-        return True
+        if stack is not None:  # else stopped members are computed along, and left as they were
+            self._drop(self.roster.running)
+            self._stack = stack
+        self._find_rows()
+        return stack is not None
 
     def restore_members(self) -> None:
         """Continue with the members that a checkpoint says."""
         roster = self.roster
-        if roster.partial:
-            self._running_rows = torch.tensor(roster.running, device=self.device)
+        self._find_rows()
         if len(roster.stack) < roster.size:
             self._stack = self._cut_down(roster.stack)
 
@@ -185,6 +184,15 @@ class BatchedFit(FitState):
         super().on_load_checkpoint(checkpoint)
         if isinstance(self.network, StackedNetwork) and len(self.roster.stack) < self.network.members:
             self.network.keep(range(len(self.roster.stack)))
+
+    def _find_rows(self) -> None:
+        """Keep on the device which rows are running, in the images and in the stack: steps must not wait for them."""
+        roster = self.roster
+        positions = [roster.stack.index(member) for member in roster.running]
+        self._running_rows = torch.tensor(roster.running, device=self.device)
+        self._positions = torch.tensor(positions, device=self.device)
+        self._mask = torch.zeros(roster.size, dtype=torch.bool, device=self.device)
+        self._mask[self._running_rows] = True
 
     def _cut_down(self, members: list[int]) -> tuple[Tensor, Measurement, MemberGenerators] | None:
         measurement = select_members(self.measurement, members)

@@ -55,6 +55,7 @@ class FitState(pl.LightningModule):
         self.reports: dict[str, Tensor] = {}
         self.record: dict[str, Tensor] = {}
         self._last_finite: dict[str, Tensor] = {}
+        self._mask: Tensor | None = None  # of the members that are fitted, where some are not
         self._seconds_before = 0.0
         self._restored: dict[str, Any] = {}
         for name in ("last_output", "loss", "terms"):
@@ -133,9 +134,8 @@ class FitState(pl.LightningModule):
         """
         if old is None or not self.roster.partial:
             return new
-        mask = torch.zeros(self.roster.size, dtype=torch.bool, device=new.device)
-        mask[self.roster.running] = True
-        return torch.where(mask.view(-1, *[1] * (new.ndim - 1)), new, old)
+        assert self._mask is not None
+        return torch.where(self._mask.view(-1, *[1] * (new.ndim - 1)), new, old)
 
     def mean_of_running(self, value: Tensor) -> Tensor:
         """Mean of ``[B]`` values over the members that are fitted."""
