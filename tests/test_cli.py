@@ -126,3 +126,9 @@ def test_an_unreadable_output_folder_is_refused(tmp_path: Path, capsys: pytest.C
 
 def test_an_unknown_message_stays_on_one_line() -> None:
     assert one_line("first\n   second") == "first second"
+
+
+def test_an_image_too_small_for_the_network_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = CONFIG.with_name("dip_ct.yaml")
+    assert main(["fit", f"--config={config}", "--data.size=32", f"--record.run_dir={tmp_path}"]) == 2
+    assert "too small for the network" in capsys.readouterr().err

@@ -32,6 +32,7 @@ SMALLER: dict[str, list[str]] = {
         "aseqdip_deblurring",
         "aseqdip_inpainting",
         "dip_compressedsensing",
+        "dip_ct",
         "dip_deblurring",
         "dip_denoising",
         "pnpdip_inpainting",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 import subprocess
 import sys
@@ -25,9 +26,9 @@ FIT = [
 
 
 def fit(folder: Path, *more: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [*FIT, f"--record.run_dir={folder}", *more], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT
-    )
+    command = [*FIT, f"--record.run_dir={folder}", *more]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # two threads on a busy machine wait for each other
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT, env=environment)
 
 
 def estimate(folder: Path) -> np.ndarray:

@@ -48,6 +48,10 @@ def check_network(network: nn.Module, z: Tensor, measurement: Measurement) -> No
                 f"The network does not take the input {list(z.shape)}: {error} "
                 "Set its in_channels to the channels of initial_input."
             ) from error
+        except ValueError as error:  # batch norm of a single value
+            raise ConfigurationError(
+                f"The input {list(z.shape)} is too small for the network: {error}. Take fewer scales, or larger images."
+            ) from error
     if shape != measurement.image_shape:
         raise ConfigurationError(
             f"The network gives {list(shape)}, but the image is {list(measurement.image_shape)}: set its out_channels."
