@@ -142,8 +142,10 @@ def expected_seconds(jobs: Sequence[Job], states: dict[str, State]) -> dict[str,
 
 def _describe(plan: Plan) -> None:
     """Say in the root what it holds; the report reads it."""
-    methods = list(dict.fromkeys(entry.name for entry in plan.methods + plan.baselines))
-    content = {"name": plan.name, "methods": methods, "reference": plan.reference, "seeds": list(plan.seeds)}
+    before = read_json(plan.root / COMPARISON) or {}  # several comparisons may share a root, one for each task
+    names = [entry.name for entry in plan.methods + plan.baselines] + list(before.get("methods") or [])
+    reference = plan.reference or before.get("reference")
+    content = {"name": plan.name, "methods": list(dict.fromkeys(names)), "reference": reference}
     try:
         write_json(plan.root / COMPARISON, content)
     except OSError as error:

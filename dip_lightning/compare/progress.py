@@ -12,6 +12,7 @@ from dip_lightning.compare.jobs import Job, read_json
 from dip_lightning.run_folder import METRICS, SUMMARY
 
 _REFRESH_SECONDS = 0.5
+_MOST_LINES = 16  # for slots; a cluster has more
 
 
 class Display:
@@ -45,7 +46,7 @@ class Display:
         """Note that a slot has begun a job."""
         with self._lock:
             self._started[slot] = job, time.monotonic()
-            if self._bar is not None and slot not in self._tasks:
+            if self._bar is not None and slot not in self._tasks and len(self._tasks) < _MOST_LINES:
                 self._tasks[slot] = self._bar.add_task("", total=1, status="", count="")
 
     def ended(self, slot: int, job: Job, outcome: str, seconds: float) -> None:

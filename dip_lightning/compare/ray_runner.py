@@ -22,6 +22,7 @@ from dip_lightning.errors import ConfigurationError
 from dip_lightning.run_folder import SUMMARY, written_whole
 
 _BUSY_SECONDS = 2.0
+_MOST_TASKS = 10_000
 _AHEAD = 4  # tasks handed over for each one that can run: enough to keep nodes busy, few enough to stay small
 
 
@@ -96,7 +97,7 @@ class RayRunner:
         )
         probe = _leave_probe(waiting[0])
         running: dict[Any, tuple[int, Job]] = {}
-        slots = deque(range(10_000))
+        slots = deque(range(_MOST_TASKS))
         later: deque[tuple[float, Job]] = deque()
         try:
             while waiting or running or later:
@@ -122,7 +123,7 @@ class RayRunner:
         fitting = resources.get("CPU", 1.0) / self.cpus_per_job
         if self.gpus_per_job:
             fitting = min(fitting, resources.get("GPU", 0.0) / self.gpus_per_job)
-        return max(1, int(fitting)) * _AHEAD
+        return min(max(1, int(fitting)) * _AHEAD, _MOST_TASKS)
 
 
 def _ended(ray: Any, running: dict[Any, Any]) -> list[Any]:

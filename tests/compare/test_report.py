@@ -222,3 +222,13 @@ def test_five_thousand_runs(tmp_path):
     assert seconds < 60
     assert size < 30
     assert math.isfinite(size)
+
+
+def test_comparisons_of_several_tasks_share_a_root(tmp_path):
+    first = {"methods": [], "baselines": [{"name": "FBP", "class_path": "Initial"}], "reference": "FBP"}
+    second = {"methods": [], "baselines": [{"name": "Back-projection", "class_path": "Adjoint"}], "name": "both"}
+    for changes in (first, second):
+        assert main(["compare", "--config", str(write_plan(tmp_path, **changes)), "--workers", "0", "--quiet"]) == 0
+    known = json.loads((tmp_path / "root" / "comparison.json").read_text())
+    assert known == {"name": "both", "methods": ["Back-projection", "FBP"], "reference": "FBP"}
+    assert {run.method for run in collect(tmp_path / "root")[0]} == {"FBP", "Back-projection"}
