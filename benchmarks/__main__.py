@@ -15,6 +15,8 @@ COMMANDS = {
     "scaling": "steps by number of threads and image size",
     "time_to_quality": "recommended configuration against the released form: seconds to reach a PSNR",
     "profile": "where the time of an outer step goes",
+    "stop_statistics": "early-stopping statistics beside an optimiser step",
+    "stopping": "how far stopping rules are from the best iterate",
     "compare": "runners of a comparison: two workers against one, what each adds to a job",
     "gpu": "engines, stacks and reconstructions at the sizes of papers, on a CUDA device",
     "lidc30": "quality on the problem LIDC 30 over seeds",
