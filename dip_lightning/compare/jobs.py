@@ -151,8 +151,9 @@ def _place(kind: Kind, tree: Tree, source: Entry, index: int | None, plan: Plan)
         placed = set_key(placed, key, value)
     if index is not None:
         placed = set_key(placed, "data.index", index)
-    if get_key(placed, "data.batch", 1) != 1:
-        raise ConfigurationError("data.batch must be 1 in a comparison: every measurement is a job of its own.")
+    for key, what in (("data.batch", "measurement"), ("data.repeat", "seed")):
+        if get_key(placed, key, 1) != 1:
+            raise ConfigurationError(f"{key} must be 1 in a comparison: every {what} is a job of its own.")
     return placed
 
 
