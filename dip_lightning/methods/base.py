@@ -279,6 +279,7 @@ class BaseDIP(BatchedFit, pl.LightningModule):
     def _closure(self) -> Tensor:
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         optimizer.zero_grad(set_to_none=True)
+        torch.clear_autocast_cache()  # Lightning before 2.6 keeps low-precision copies of changed weights
         output = self.forward_estimate()
         with torch.autocast(self.device.type, enabled=False):
             estimate = output.to(self.measurement.initial.dtype).contiguous()
