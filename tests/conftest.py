@@ -23,6 +23,12 @@ def data_root() -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def no_seed_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the seed that a command line of an earlier test left in the environment."""
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def matrix_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep system matrices that tests build out of the user's cache folder."""

@@ -31,7 +31,7 @@ class ASeqDIP(BaseDIP):
     Args:
         regularisation: Weight :math:`\lambda` of the autoencoding term.
         initial_input: First input; by default the measurement's initial estimate.
-        **kwargs: See :class:`~dip_lightning.methods.base.BaseDIP`.
+        **kwargs: See :class:`~dip_lightning.methods.settings.FitSettings`.
 
     Raises:
         ConfigurationError: If the weight is negative.

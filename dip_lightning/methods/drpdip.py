@@ -30,7 +30,7 @@ class DRPDIP(BaseDIP):
     Args:
         tv_weight: :math:`\lambda`.
         initial_input: First input; by default normal with standard deviation 0.1 in the image's channels.
-        **kwargs: See :class:`~dip_lightning.methods.base.BaseDIP`; ``reduction`` has no effect.
+        **kwargs: See :class:`~dip_lightning.methods.settings.FitSettings`; ``reduction`` has no effect.
 
     Raises:
         ConfigurationError: If the weight is negative.

@@ -30,7 +30,7 @@ class EDIP(DIP):
         decoder_lr: Learning rate of everything else; the optimiser's unless given.
         encoder: Names of the network's submodules that are its encoder.
         initial_input: First input; by default the measurement's initial estimate, as in pretraining.
-        **kwargs: See :class:`~dip_lightning.methods.base.BaseDIP`.
+        **kwargs: See :class:`~dip_lightning.methods.settings.FitSettings`.
 
     Raises:
         ConfigurationError: If the encoder is frozen and given a learning rate, or a rate is not positive.

@@ -42,8 +42,8 @@ class OESDIP(DIP):
         mask_lr: Learning rate of Adam on the log-odds.
         kl_weight: :math:`\beta`.
         temperature: Temperature of the Gumbel-softmax.
-        **kwargs: See :class:`~dip_lightning.methods.base.BaseDIP`; optimiser and scheduler are those of the second
-            phase, penalties act in it alone.
+        **kwargs: See :class:`~dip_lightning.methods.settings.FitSettings`; optimiser and scheduler are those of the
+            second phase, penalties act in it alone.
 
     Raises:
         ConfigurationError: If a number is out of range.

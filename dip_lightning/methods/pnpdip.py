@@ -40,7 +40,7 @@ class PnPDIP(BaseDIP):
         penalty: :math:`\rho`.
         splitting: ``admm`` or ``hqs``.
         reduction: ``sum`` as above, or ``mse``, where each term is divided by its number of elements.
-        **kwargs: See :class:`~dip_lightning.methods.base.BaseDIP`.
+        **kwargs: See :class:`~dip_lightning.methods.settings.FitSettings`.
 
     Raises:
         ConfigurationError: If a number is out of range, or an option is unknown or does not fit.

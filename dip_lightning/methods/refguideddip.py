@@ -30,7 +30,7 @@ class RefGuidedDIP(DIP):
     Args:
         structure_weight: Weight :math:`\gamma` of the distance between the gradients.
         initial_input: First input; by default the reference.
-        **kwargs: See :class:`~dip_lightning.methods.base.BaseDIP`.
+        **kwargs: See :class:`~dip_lightning.methods.settings.FitSettings`.
 
     Raises:
         ConfigurationError: If the weight is negative.

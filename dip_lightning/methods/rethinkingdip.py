@@ -47,7 +47,8 @@ class RethinkingDIP(BaseDIP):
         probe: ``gaussian`` as in the paper, or ``rademacher``.
         perturbation: :math:`\rho` of eSURE; 0 is plain SURE.
         input_map: :math:`R`: ``adjoint``, or ``pseudo_inverse`` (for CT, the filtered back-projection).
-        **kwargs: See :class:`~dip_lightning.methods.base.BaseDIP`; the input is :math:`R y` and the reduction ``mse``.
+        **kwargs: See :class:`~dip_lightning.methods.settings.FitSettings`; the input is :math:`R y` and the
+            reduction ``mse``.
 
     Raises:
         ConfigurationError: If an option is unknown or out of range.

@@ -42,7 +42,7 @@ class SelfGuidedDIP(BaseDIP):
             mixes the statistics of the draws.
         initial_input: First input; by default uniform on [0, 1), in the image's channels.
         reduction: How both distances are reduced.
-        **kwargs: See :class:`~dip_lightning.methods.base.BaseDIP`.
+        **kwargs: See :class:`~dip_lightning.methods.settings.FitSettings`.
 
     Raises:
         ConfigurationError: If a number is out of range or the noise unknown.

@@ -23,7 +23,7 @@ class SGLDDIP(DIP):
 
     Args:
         param_noise_sigma: :math:`\kappa`, in units of the learning rate.
-        **kwargs: See :class:`~dip_lightning.methods.base.BaseDIP`.
+        **kwargs: See :class:`~dip_lightning.methods.settings.FitSettings`.
 
     Raises:
         ConfigurationError: If it is negative.

@@ -29,7 +29,7 @@ class SubspaceDIP(DIP):
         trajectory: ``trajectory.pt`` that the callback ``ParameterTrajectory`` wrote in the same pretraining.
         dim: Number of coefficients; at most the number of samples in the trajectory.
         initial_input: First input; by default the measurement's initial estimate, as in pretraining.
-        **kwargs: See :class:`~dip_lightning.methods.base.BaseDIP`.
+        **kwargs: See :class:`~dip_lightning.methods.settings.FitSettings`.
 
     Raises:
         ConfigurationError: If ``dim`` is not positive.

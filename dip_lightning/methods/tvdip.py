@@ -27,7 +27,7 @@ class TVDIP(DIP):
         tv_weight: Weight :math:`\lambda`.
         tv_isotropic: Euclidean length of the gradient, or the sum of its parts' absolute values.
         tv_reduction: ``sum`` over pixels and channels, or their ``mean``.
-        **kwargs: See :class:`~dip_lightning.methods.base.BaseDIP`.
+        **kwargs: See :class:`~dip_lightning.methods.settings.FitSettings`.
 
     Raises:
         ConfigurationError: If the weight is negative or the reduction unknown.
@@ -66,7 +66,7 @@ class TVDIPSplitting(DIP):
         beta_end: Its weight in the last outer step.
         prox_iterations: Iterations of the proximal map.
         inner_steps: Optimiser steps for each ``w``.
-        **kwargs: See :class:`~dip_lightning.methods.base.BaseDIP`; ``reduction`` is ``mse`` or ``sum``.
+        **kwargs: See :class:`~dip_lightning.methods.settings.FitSettings`; ``reduction`` is ``mse`` or ``sum``.
 
     Raises:
         ConfigurationError: If a number is out of range, or the reduction is ``norm``.

@@ -20,7 +20,7 @@ from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.inputs import InitialEstimate
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods import OESDIP
-from dip_lightning.methods.base import NOISE_STREAM
+from dip_lightning.methods.start import NOISE_STREAM
 from dip_lightning.networks import SkipNet
 from dip_lightning.networks.masked import load_mask, trained
 from tests.methods.direct import DirectAdam, double_network, same_parameters

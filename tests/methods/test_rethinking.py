@@ -17,7 +17,7 @@ from dip_lightning.errors import ConfigurationError, MeasurementError
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods import RethinkingDIP
-from dip_lightning.methods.base import NOISE_STREAM
+from dip_lightning.methods.start import NOISE_STREAM
 from tests.methods.direct import DirectAdam, double_network, same_parameters
 from tests.methods.test_battery import problem
 from tests.support import fit

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 
 from dip_lightning.inputs import UniformNoise
-from dip_lightning.methods import DIP, base
+from dip_lightning.methods import DIP, base, start
 from dip_lightning.methods.tuning import prefer_fused, suit_device
 from dip_lightning.networks import SmallUNet, StackedNetwork, UNet
 from tests.support import fit, matrix_measurement
@@ -31,7 +31,7 @@ def reconstruct(callbacks: list[Any] | None = None, ckpt_path: str | None = None
 
 def test_fits_agree_with_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
     tuned = reconstruct()
-    monkeypatch.setattr(base, "suit_device", lambda *_: None)
+    monkeypatch.setattr(start, "suit_device", lambda *_: None)
     monkeypatch.setattr(base, "prefer_fused", lambda *_: None)
     torch.testing.assert_close(tuned.last_output, reconstruct().last_output, rtol=0, atol=1e-4)
 
@@ -80,7 +80,7 @@ def test_checkpoints_of_another_layout_are_continued(tmp_path: Path, monkeypatch
                 trainer.save_checkpoint(tmp_path / "last.ckpt")
 
     with monkeypatch.context() as patch:
-        patch.setattr(base, "suit_device", lambda *_: None)
+        patch.setattr(start, "suit_device", lambda *_: None)
         through = reconstruct(callbacks=[Save()])
     resumed = reconstruct(ckpt_path=str(tmp_path / "last.ckpt"))
     torch.testing.assert_close(resumed.last_output, through.last_output, rtol=0, atol=1e-4)

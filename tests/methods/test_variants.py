@@ -18,7 +18,7 @@ from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.functional.tv_prox import tv_prox
 from dip_lightning.inputs import InitialEstimate, UniformNoise
 from dip_lightning.methods import DIP, ESDIP, SGLDDIP, TVDIP, RefGuidedDIP, SelfGuidedDIP, TVDIPSplitting, base, engine
-from dip_lightning.methods.base import NOISE_STREAM
+from dip_lightning.methods.start import NOISE_STREAM
 from tests.methods.direct import REDUCTIONS, DirectAdam, double_network, same_parameters
 from tests.methods.test_engine import FakeCapture
 from tests.support import fit, matrix_measurement
