@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +15,8 @@ from dip_lightning.array_files import read_array
 from dip_lightning.data.base import MeasurementDataModule
 from dip_lightning.data.paths import expand_path
 from dip_lightning.data.readers.files import safe_names
-from dip_lightning.errors import ConfigurationError, MeasurementError, near_match
+from dip_lightning.errors import ConfigurationError, MeasurementError
+from dip_lightning.functions import load_function
 from dip_lightning.measurement import Measurement, check_tensor
 
 FirstImage = Literal["adjoint", "pseudo_inverse"]
@@ -180,40 +179,6 @@ class OwnMeasurement(MeasurementDataModule):
         if image.shape[1:] != self.image_shape:
             raise MeasurementError(f"{path} has shape {list(image.shape)}, not that of the image {self.image_shape}.")
         return _choose(image, indices, path).clone()
-
-
-def load_function(path: str) -> Any:
-    """Find a function by name.
-
-    Args:
-        path: ``module:function``, or ``path/to/file.py:function``.
-
-    Returns:
-        The function.
-
-    Raises:
-        ConfigurationError: If there is no such module or file, or no such function in it.
-    """
-    place, _, name = path.rpartition(":")
-    try:
-        module = _from_file(expand_path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except (ImportError, FileNotFoundError) as error:
-        raise ConfigurationError(
-            f"'{place}' of {path} cannot be imported ({error}); give an installed module, or a path that ends in .py."
-        ) from error
-    if not callable(getattr(module, name, None)):
-        functions = [other for other, value in vars(module).items() if callable(value) and not other.startswith("_")]
-        raise ConfigurationError(f"{place} has no function '{name}'.{near_match(name, functions)}")
-    return getattr(module, name)
-
-
-def _from_file(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _to_tensor(values: np.ndarray[Any, Any], name: str) -> Tensor:

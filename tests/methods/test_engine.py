@@ -19,7 +19,8 @@ from dip_lightning.errors import ConfigurationError
 from dip_lightning.inputs import InitialEstimate
 from dip_lightning.members import repeat_measurement
 from dip_lightning.methods import DIP, ASeqDIP, BaseDIP, base
-from dip_lightning.methods.engine import WARM_UP, Capture, Compiled, CUDAGraph, Engine, make_engine
+from dip_lightning.methods.cuda_graph import WARM_UP, Capture, CUDAGraph
+from dip_lightning.methods.engine import Compiled, Engine, make_engine
 from dip_lightning.networks import UNet
 from tests.support import fit, matrix_measurement
 
@@ -81,10 +82,10 @@ def with_engine(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
 
 def graph_on_cpu(monkeypatch: pytest.MonkeyPatch, dip: BaseDIP) -> FakeCapture:
     """A graph engine whose captures are imitated; the optimiser stays as it is, for capturable ones need a GPU."""
-    from dip_lightning.methods import engine
+    from dip_lightning.methods import cuda_graph
 
     capture = FakeCapture(dip)
-    monkeypatch.setattr(engine, "_make_capturable", lambda optimizer, method: None)
+    monkeypatch.setattr(cuda_graph, "_make_capturable", lambda optimizer, method: None)
     with_engine(monkeypatch, CUDAGraph(capture))
     return capture
 
@@ -170,9 +171,9 @@ def test_what_cannot_be_captured_runs_eagerly_with_one_warning(
     eager, fallen = method(kind, **options), method(kind, **options)
     fit(eager, matrix_measurement(), [OutputAveraging(0.9)])
     if not options and kind is DIP:
-        from dip_lightning.methods import engine
+        from dip_lightning.methods import cuda_graph
 
-        monkeypatch.setattr(engine, "_make_capturable", lambda optimizer, method: None)
+        monkeypatch.setattr(cuda_graph, "_make_capturable", lambda optimizer, method: None)
     with_engine(monkeypatch, CUDAGraph(Unstable()))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -17,7 +17,17 @@ from dip_lightning.errors import ConfigurationError, MeasurementError, MissingCa
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.functional.tv_prox import tv_prox
 from dip_lightning.inputs import InitialEstimate, UniformNoise
-from dip_lightning.methods import DIP, ESDIP, SGLDDIP, TVDIP, RefGuidedDIP, SelfGuidedDIP, TVDIPSplitting, base, engine
+from dip_lightning.methods import (
+    DIP,
+    ESDIP,
+    SGLDDIP,
+    TVDIP,
+    RefGuidedDIP,
+    SelfGuidedDIP,
+    TVDIPSplitting,
+    base,
+    cuda_graph,
+)
 from dip_lightning.methods.start import NOISE_STREAM
 from tests.methods.direct import REDUCTIONS, DirectAdam, double_network, same_parameters
 from tests.methods.test_engine import FakeCapture
@@ -321,9 +331,9 @@ def test_captured_steps_equal_eager_ones(kind: type[DIP], monkeypatch: pytest.Mo
     eager, replayed = build(), build()
     fit(eager, matrix_measurement(reference=reference()), callbacks())
     capture = RestoresInput(replayed)
-    monkeypatch.setattr(engine, "_make_capturable", lambda optimizer, method: None)
-    monkeypatch.setattr(base, "make_engine", lambda name, device: engine.CUDAGraph(capture))
+    monkeypatch.setattr(cuda_graph, "_make_capturable", lambda optimizer, method: None)
+    monkeypatch.setattr(base, "make_engine", lambda name, device: cuda_graph.CUDAGraph(capture))
     fit(replayed, matrix_measurement(reference=reference()), callbacks())
-    assert capture.replays == 9 - engine.WARM_UP
+    assert capture.replays == 9 - cuda_graph.WARM_UP
     assert torch.equal(eager.last_output, replayed.last_output)
     assert torch.equal(eager.stored_input, replayed.stored_input)
