@@ -7,6 +7,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -22,7 +23,7 @@ import dip_lightning.networks
 import dip_lightning.physics  # noqa: F401  (importing a class makes its short name known)
 from dip_lightning import __version__
 from dip_lightning.callbacks.checkpoint import ResumeCheckpoint
-from dip_lightning.callbacks.logger_record import LoggerRecord, without_unreachable
+from dip_lightning.callbacks.logger_record import LoggerRecord, is_wandb, without_unreachable
 from dip_lightning.callbacks.metrics import ReconstructionMetrics
 from dip_lightning.callbacks.progress import DIPProgress
 from dip_lightning.callbacks.result_writer import ResultWriter
@@ -30,6 +31,7 @@ from dip_lightning.cli_errors import cause, one_line
 from dip_lightning.data.base import MeasurementDataModule
 from dip_lightning.methods.base import BaseDIP
 from dip_lightning.run_folder import CONFIG
+from dip_lightning.side_by_side import Companion, Share, one_at_a_time, run_side_by_side, shares
 
 #: Commands beside Lightning's own: the module whose ``main(arguments) -> exit code`` runs each.
 COMMANDS = {
@@ -42,6 +44,7 @@ COMMANDS = {
 
 TRAINER_DEFAULTS = {
     "max_epochs": 1,
+    "devices": 1,  # Lightning's own default takes every GPU that there is
     "logger": False,
     "log_every_n_steps": 10,
     "default_root_dir": "runs",
@@ -68,7 +71,35 @@ class SaveRunConfig(SaveConfigCallback):
 
 
 class DIPCLI(LightningCLI):
-    """LightningCLI whose trainer always has the run folder, metrics, progress and checkpoints of this suite."""
+    """LightningCLI whose trainer always has the run folder, metrics, progress and checkpoints of this suite.
+
+    Args:
+        *args: As for ``LightningCLI``.
+        companion: What keeps this process in step with others, where several measurements are reconstructed.
+        **kwargs: As for ``LightningCLI``; with ``args``.
+    """
+
+    def __init__(self, *args: Any, companion: Companion | None = None, **kwargs: Any) -> None:
+        self.companion = companion
+        self.shares: list[Share] = []
+        self.exit_code = 0
+        self._arguments: list[str] = kwargs["args"]
+        super().__init__(*args, **kwargs)
+
+    def before_instantiate_classes(self) -> None:
+        """See whether the work is for several processes, each of which builds its own objects."""
+        self.shares = shares(self.config[str(self.subcommand)])
+
+    def instantiate_classes(self) -> None:
+        """Build model, data and trainer, unless others do the work."""
+        if not self.shares:
+            super().instantiate_classes()
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        if self.shares:
+            self.exit_code = run_side_by_side(main, self._arguments, self.shares)
+        else:
+            super()._run_subcommand(subcommand)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give the callbacks that every run has a short name of their own."""
@@ -81,6 +112,8 @@ class DIPCLI(LightningCLI):
         """Fit; ``ckpt_path="last"`` means the last checkpoint in the run folder, if there is one yet."""
         if ckpt_path == "last":
             ckpt_path = self._last_checkpoint(model)
+        if self.companion is not None:
+            self._join_company(self.companion)
         self._prepare_loggers()
         self.trainer.fit(model, ckpt_path=ckpt_path, **kwargs)
         self._say_where()
@@ -105,6 +138,18 @@ class DIPCLI(LightningCLI):
         print(f"No checkpoint in {folder.path} yet: starting from the beginning.", file=sys.stderr)
         return None
 
+    def _join_company(self, companion: Companion) -> None:
+        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
+        callbacks.insert(0, companion)  # before the record removes the files of the run that is replaced
+        for callback in callbacks:
+            if isinstance(callback, DIPProgress):
+                callback.join_company(companion.first)
+        with one_at_a_time(Path(self.trainer.default_root_dir) / ".loggers.lock"):
+            loggers: list[Any] = self.trainer.loggers
+            for logger in loggers:  # those that number their folders look for the next free number
+                if not is_wandb(logger):
+                    _ = logger.experiment
+
     def _prepare_loggers(self) -> None:
         """Give loggers the resolved configuration and the whole record; leave out a W&B that cannot be reached."""
         if not self.trainer.loggers:
@@ -120,11 +165,12 @@ class DIPCLI(LightningCLI):
             print(f"Results: {folder}")
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: Sequence[str] | None = None, companion: Companion | None = None) -> int:
     """Run the command line.
 
     Args:
         args: Arguments; those of the process by default.
+        companion: What keeps this process in step with others, where it is one of several.
 
     Returns:
         The exit code: 0, or 2 with one line on the standard error where the user can mend something. ``compare``
@@ -136,7 +182,7 @@ def main(args: Sequence[str] | None = None) -> int:
         if arguments and arguments[0] in COMMANDS:
             command: Callable[[list[str]], int] = importlib.import_module(COMMANDS[arguments[0]]).main
             return command(arguments[1:])
-        run(arguments)
+        return run(arguments, companion)
     except Exception as error:
         known = cause(error)
         if known is not None:
@@ -144,17 +190,20 @@ def main(args: Sequence[str] | None = None) -> int:
         if isinstance(error, ArgumentError | MisconfigurationException):
             return _refuse(one_line(str(error)))
         raise
-    return 0
 
 
-def run(arguments: list[str]) -> None:
+def run(arguments: list[str], companion: Companion | None = None) -> int:
     """Run one of Lightning's commands, and let errors through.
 
     Args:
         arguments: ``["fit", "--config", ...]``.
+        companion: What keeps this process in step with others, where it is one of several.
+
+    Returns:
+        0, or the exit code of a process that failed where several were started.
     """
     _quieten()
-    DIPCLI(
+    cli = DIPCLI(
         BaseDIP,
         MeasurementDataModule,
         subclass_mode_model=True,
@@ -172,7 +221,9 @@ def run(arguments: list[str]) -> None:
             "allow_abbrev": False,
         },
         args=arguments,
+        companion=companion,
     )
+    return cli.exit_code
 
 
 def _quieten() -> None:

@@ -39,6 +39,8 @@ class DIPProgress(ProgressBar):
             raise ConfigurationError(f"seconds={seconds} must not be negative.")
         self.seconds = seconds
         self._enabled = True
+        self._shows = True
+        self._alone = True
         self._bar: Progress | None = None
         self._refreshed = 0.0
         self._interval = seconds
@@ -52,6 +54,14 @@ class DIPProgress(ProgressBar):
         """Show progress again."""
         self._enabled = True
 
+    def join_company(self, first: bool) -> None:
+        """Share the terminal with other fits: one of them says how far it is, all say how they ended, with names.
+
+        Args:
+            first: Whether this is the one.
+        """
+        self._shows, self._alone = first, False
+
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print above the bar."""
         if self._bar is not None:
@@ -64,7 +74,7 @@ class DIPProgress(ProgressBar):
         self._start = (time.monotonic(), pl_module.iteration)
         self._refreshed = self._start[0]
         self._interval = self.seconds
-        if self._enabled and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+        if self._enabled and self._shows and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
             self._interval = _BAR_SECONDS
             self._bar = _rich_bar(pl_module.name, pl_module.iteration, _total(pl_module))
 
@@ -73,7 +83,7 @@ class DIPProgress(ProgressBar):
     ) -> None:
         """Refresh, if it is time."""
         now = time.monotonic()
-        if self._enabled and now - self._refreshed >= self._interval:
+        if self._enabled and self._shows and now - self._refreshed >= self._interval:
             self._refreshed = now
             self._refresh(pl_module)
 
@@ -83,9 +93,10 @@ class DIPProgress(ProgressBar):
         if self._enabled:
             reason = pl_module.stopped_by or "the trainer"
             seconds = duration(time.monotonic() - self._start[0])
+            names = "" if self._alone else f" on {', '.join(pl_module.measurement.ids)}"
             print(
-                f"{pl_module.name}: stopped by {reason} after {pl_module.iteration} of {_total(pl_module)} iterations, "
-                f"{seconds}{_scores(pl_module)}",
+                f"{pl_module.name}{names}: stopped by {reason} after {pl_module.iteration} of {_total(pl_module)} "
+                f"iterations, {seconds}{_scores(pl_module)}",
                 flush=True,
             )
 

@@ -154,6 +154,9 @@ def _place(kind: Kind, tree: Tree, source: Entry, index: int | None, plan: Plan)
     for key, what in (("data.batch", "measurement"), ("data.repeat", "seed")):
         if get_key(placed, key, 1) != 1:
             raise ConfigurationError(f"{key} must be 1 in a comparison: every {what} is a job of its own.")
+    devices = get_key(placed, "trainer.devices", 1)
+    if str(devices) not in ("1", "auto") and not (isinstance(devices, list) and len(devices) == 1):
+        raise ConfigurationError("trainer.devices must be 1 in a comparison: --workers and --devices spread its jobs.")
     return placed
 
 

@@ -29,6 +29,22 @@ def check_measurement(measurement: Any, method: str) -> Measurement:
     return measurement
 
 
+def check_one_process(processes: int) -> None:
+    """Refuse Lightning's distributed strategies: they would average the gradients of one measurement with themselves.
+
+    Args:
+        processes: How many take part in the fit, ``trainer.world_size``.
+
+    Raises:
+        ConfigurationError: If there are several.
+    """
+    if processes > 1:
+        raise ConfigurationError(
+            f"A fit runs in one process on one device, not in {processes}: leave devices at 1 and strategy at auto. "
+            "`dip-lightning fit --trainer.devices N` reconstructs N measurements, each in a process of its own."
+        )
+
+
 def check_network(network: nn.Module, z: Tensor, measurement: Measurement) -> None:
     """Check that a network takes the input and gives images of the measurement's shape.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.hooks import IterateHook, PreparesMeasurement
 from dip_lightning.measurement import Measurement
-from dip_lightning.methods.checks import check_measurement, check_network
+from dip_lightning.methods.checks import check_measurement, check_network, check_one_process
 from dip_lightning.methods.memory import check_memory
 from dip_lightning.methods.settings import FitSettings
 from dip_lightning.methods.tuning import suit_device
@@ -95,8 +95,9 @@ class FitStart(FitSettings):
         """Get the measurement from the trainer's DataModule, which has been set up.
 
         Raises:
-            ConfigurationError: If there is none.
+            ConfigurationError: If there is none, or if the trainer has several processes.
         """
+        check_one_process(trainer.world_size)
         measurement = getattr(trainer.datamodule, "measurement", None)  # type: ignore[attr-defined]
         return check_measurement(measurement, type(self).__name__)
 

@@ -106,7 +106,7 @@ def test_errors_in_the_plan_say_what_is_wrong(tmp_path, changes, message):
         load_plan(write_plan(tmp_path, **changes))
 
 
-@pytest.mark.parametrize("key", ["data.batch", "data.repeat"])
+@pytest.mark.parametrize("key", ["data.batch", "data.repeat", "trainer.devices"])
 def test_each_measurement_and_seed_is_a_job_of_its_own(tmp_path, key):
     with pytest.raises(ConfigurationError, match=f"{key} must be 1"):
         jobs_of(tmp_path, overrides={key: 2})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from dip_lightning.callbacks import EarlyStoppingWMV, InputUpdate, OutputAveraging, ReconstructionMetrics
+from dip_lightning.errors import ConfigurationError
 from dip_lightning.hooks import IterateHook
 from dip_lightning.inputs import InitialEstimate, UniformNoise
 from dip_lightning.methods import DIP, ASeqDIP, BaseDIP
@@ -278,3 +280,9 @@ def test_mixed_precision_uses_the_weights_of_each_step() -> None:
         fit(dip, matrix_measurement(), precision="bf16-mixed")
         runs.append(dip)
     assert torch.equal(runs[0].last_output, runs[1].last_output)
+
+
+def test_a_trainer_of_several_processes_is_refused() -> None:
+    trainer = SimpleNamespace(world_size=2)
+    with pytest.raises(ConfigurationError, match=r"--trainer\.devices N"):
+        DIP(network=TinyNetwork()).take_measurement(trainer)  # type: ignore[arg-type]
