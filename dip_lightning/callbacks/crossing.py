@@ -24,8 +24,8 @@ _NEVER = 10**9
 class CrossingRule(StoppingRule, ABC):
     """Choose the first iterate whose statistic is at most a threshold, and stop there.
 
-    There is nothing to be patient for. Where the statistic never gets there, nothing is selected, and the estimate is
-    what it would be without the rule.
+    There is nothing to be patient for: of several members, each stops where its own statistic crosses. Where it never
+    does, nothing is selected, and the estimate is what it would be without the rule.
 
     Args:
         threshold: What the statistic is compared with.
@@ -53,7 +53,7 @@ class CrossingRule(StoppingRule, ABC):
         }
         any_crossed, *stopped = torch.cat([crossed.any()[None], self._state["stopped_at"] > 0]).tolist()
         if any_crossed:
-            self._select(pl_module, crossed | (self._state["stopped_at"] == 0))
+            self._select(pl_module, crossed)
         self._leave(stopped, pl_module)
 
 

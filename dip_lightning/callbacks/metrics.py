@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
@@ -96,7 +97,8 @@ class ReconstructionMetrics(pl.Callback):
         assert self._scorer is not None
         prefix, reports = "recorded_", self._method.reports
         recorded = {name.removeprefix(prefix): image for name, image in reports.items() if name.startswith(prefix)}
-        return {label: float(self._scorer.psnr(image)[member]) for label, image in recorded.items()}
+        scores = {label: float(self._scorer.psnr(image)[member]) for label, image in recorded.items()}
+        return {label: score for label, score in scores.items() if not math.isnan(score)}  # NaN: nothing was chosen
 
     def state_dict(self) -> dict[str, Any]:
         """The oracle."""

@@ -24,7 +24,8 @@ class StoppingRule(pl.Callback, StopsFit, ABC):
     A rule overrides :meth:`statistic`. It is asked once in an outer step. At every new minimum the current estimate
     becomes the selected one; ``patience`` optimiser steps after the last minimum the fit is stopped. Of several
     members, each has its own minimum and, once its patience has run out, its final selection; the fit stops when all
-    have. A statistic that is not finite neither selects nor stops.
+    have. A statistic that is not finite neither selects nor stops. Where nothing was selected, the estimate is what it
+    would be without the rule.
 
     Args:
         patience: Optimiser steps without a new minimum after which to stop.
@@ -165,13 +166,15 @@ class StoppingRule(pl.Callback, StopsFit, ABC):
         # The one wait for the device in an outer step.
         any_improved, *stopped = torch.cat([improved.any()[None], stopped_at > 0]).tolist()
         if any_improved:
-            self._select(pl_module, improved | (at == 0))
+            self._select(pl_module, improved)
         self._leave(stopped, pl_module)
 
     def _select(self, pl_module: BaseDIP, chosen: Tensor) -> None:
         name = "selected" if self.action == "stop" else f"recorded_{self.label}"
         estimate = self.candidate(pl_module)
-        before = pl_module.reports.get(name, estimate)
+        before = pl_module.reports.get(name)
+        if before is None:
+            before = torch.full_like(estimate, torch.nan)  # nothing is selected for this member yet
         pl_module.report(name, torch.where(chosen[:, None, None, None], estimate, before))
 
     def _leave(self, stopped: list[bool], pl_module: BaseDIP) -> None:

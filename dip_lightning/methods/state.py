@@ -71,7 +71,10 @@ class FitState(pl.LightningModule):
     def estimate(self) -> Tensor:
         """The image that is reported: the iterate chosen by a stopping rule, else the average, else the last output."""
         selected = self.reports.get("selected")
-        return self.current_estimate if selected is None else selected
+        if selected is None:
+            return self.current_estimate
+        fitted = hasattr(self, "last_output")  # not when a stored reconstruction is scored
+        return torch.where(selected.isnan(), self.current_estimate, selected) if fitted else selected
 
     @property
     def seconds(self) -> float:
@@ -84,7 +87,8 @@ class FitState(pl.LightningModule):
 
         Args:
             name: ``average``, ``selected`` or ``uncertainty``.
-            image: ``[B, C, H, W]``; rows of members that have stopped are left as they were.
+            image: ``[B, C, H, W]``; rows of members that have stopped are left as they were. In ``selected``, NaN
+                stands for members without a selection.
         """
         self.reports[name] = self.unless_stopped(image.detach(), self.reports.get(name))
 

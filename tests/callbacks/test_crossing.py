@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from dip_lightning.callbacks import BestLoss, DiscrepancyStopping, ZeroCrossing
+from dip_lightning.callbacks import BestLoss, DiscrepancyStopping, ReconstructionMetrics, ZeroCrossing
 from dip_lightning.errors import MeasurementError
+from dip_lightning.inputs import InitialEstimate
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods import DIP
 from dip_lightning.physics.masked import MaskedPhysics
 from tests.callbacks.scripted import constant_images, denoising, scripted
 from tests.methods.test_battery import SaveAt
-from tests.support import fit
+from tests.support import TinyNetwork, fit, matrix_measurement
 
+SETTINGS: dict[str, Any] = {"outer_steps": 30, "seed": 3, "optimizer": partial(torch.optim.Adam, lr=0.02)}
 LEVELS = [5.0, 3.0, 2.0, 1.0, 0.5, 0.2]  # data are zero: these are residuals
 
 
@@ -67,6 +71,46 @@ def test_each_member_crosses_for_itself() -> None:
     assert [rule.summary(member)["iteration"] for member in range(2)] == [4, 2]
     assert torch.equal(dip.estimate, torch.stack([images[3, 0], images[1, 1]]))
     assert dip.iteration == 4
+    assert [dip.ending(member).iteration for member in range(2)] == [4, 2]
+
+
+def test_a_member_that_never_crosses_keeps_its_own_estimate() -> None:
+    images = constant_images([4.0, 0.8, 5.0, 6.0], [4.0, 3.0, 2.0, 1.5])
+    dip, rule = scripted(images), DiscrepancyStopping(noise_level=1.0)
+    fit(dip, denoising(images), [rule])
+    assert torch.equal(dip.estimate, torch.stack([images[1, 0], images[3, 1]]))
+    assert [dip.ending(member).reason for member in range(2)] == ["early_stopping_discrepancy", "outer_steps"]
+    assert rule.summary(1)["iteration"] is None
+
+
+def test_what_was_recorded_is_scored_for_members_that_crossed() -> None:
+    images = constant_images([4.0, 0.8, 5.0], [4.0, 3.0, 2.0])
+    dip, metrics = scripted(images), ReconstructionMetrics()
+    measurement = denoising(images, target=torch.ones_like(images[0]))
+    fit(dip, measurement, [metrics, DiscrepancyStopping(noise_level=1.0, action="record")])
+    assert torch.equal(dip.estimate, images[-1])
+    assert "discrepancy_1" in metrics.summary(0)["recorded"]
+    assert "recorded" not in metrics.summary(1)
+
+
+def test_members_that_cross_apart_get_what_they_get_alone() -> None:
+    def run(rows: list[int]) -> tuple[DIP, DiscrepancyStopping]:
+        part = replace(measurement, y=y[rows], initial=initial[rows], target=None, ids=tuple(ids[row] for row in rows))
+        dip, rule = DIP(network=TinyNetwork(), initial_input=InitialEstimate(), **SETTINGS), DiscrepancyStopping()
+        fit(dip, part, [rule])
+        return dip, rule
+
+    measurement = matrix_measurement(noise_level=0.2)
+    scale = torch.tensor([1.0, 0.6, 3.0], dtype=torch.float64)
+    y, initial, ids = scale[:, None] * measurement.y, scale.view(3, 1, 1, 1) * measurement.initial, "abc"
+    together, rules = run([0, 1, 2])
+    stops = [together.ending(member).iteration for member in range(3)]
+    assert stops == [10, 3, 30]
+    for member in range(3):
+        alone, rule = run([member])
+        assert rule.summary()["iteration"] == rules.summary(member)["iteration"]
+        assert (alone.iteration, alone.stopped_by) == (stops[member], together.ending(member).reason)
+        torch.testing.assert_close(together.estimate[member], alone.estimate[0], rtol=0, atol=1e-8)
 
 
 class LossOf(DIP):
