@@ -98,6 +98,22 @@ def test_total_variation_denoises_and_the_rule_reaches_the_noise_level():
     assert 0.001 < baseline.settings["weight"] < 1
 
 
+def test_discrepancy_counts_sampled_points_of_kspace_alone():
+    sigma, size = 0.05, 32
+    mask = torch.zeros(1, 1, size, size)
+    mask[..., ::3] = mask[..., size // 2 - 3 : size // 2 + 3] = 1
+    physics = deepinv.physics.MRI(mask=mask, img_size=(1, 2, size, size))
+    image = torch.zeros(1, 2, size, size)
+    image[:, 0, 8:-8, 8:-8] = 0.8
+    noise = sigma * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    y = physics.A(image) + noise * mask
+    initial = physics.A_adjoint(y)
+    measurement = Measurement(y, physics, initial, ids=("slice",), task="mri", noise_level=sigma)
+    found = reconstruct(TotalVariation(rule="discrepancy", iterations=60), measurement)
+    residual = (physics.A(found) - y).square().sum() / (2 * mask.sum())
+    assert float(residual.sqrt()) == pytest.approx(sigma, rel=0.05)
+
+
 def test_discrepancy_needs_a_noise_level():
     with pytest.raises(MeasurementError, match="rule: fixed"):
         reconstruct(TotalVariation(rule="discrepancy"), matrix_measurement())

@@ -3,8 +3,8 @@ r"""Penalised least squares :math:`\min_x \tfrac12 \|A x - y\|^2 + w R(x)` with 
 The weight is stated in units of the image: :math:`w = \mathrm{weight} \cdot \|A\|^2`, so that one gradient step is
 followed by denoising with threshold ``weight`` whatever the scale of :math:`A`. It is fixed, or found by Morozov's
 discrepancy principle: the largest weight whose residual is what the noise explains,
-:math:`\|A x_w - y\|^2 = \tau^2 m \sigma^2` with :math:`m` data values of noise level :math:`\sigma`. Neither looks at
-the target.
+:math:`\|A x_w - y\|^2 = \tau^2 m \sigma^2` with :math:`m` data values of noise level :math:`\sigma` (points of
+k-space that were not sampled are zero and do not count). Neither looks at the target.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor
 from dip_lightning.compare.baselines.base import Baseline, Watch, linear, squared_norm
 from dip_lightning.errors import ConfigurationError, MeasurementError, check_option
 from dip_lightning.measurement import Measurement
+from dip_lightning.physics.noise_level import present_data
 
 Rule = Literal["fixed", "discrepancy"]
 Prox = Callable[[Tensor, float], Tensor]
@@ -70,7 +71,7 @@ class PenalisedLeastSquares(Baseline):
                 f"{type(self).__name__} with rule: discrepancy needs the noise level of {', '.join(measurement.ids)}, "
                 f"which is {'zero' if level == 0 else 'unknown'}; use rule: fixed."
             )
-        values = measurement.y.numel() * (2 if measurement.y.is_complex() else 1)
+        values = int(present_data(measurement).sum()) * (2 if measurement.y.is_complex() else 1)
         allowed = self.tau**2 * values * level**2
         low, high = math.log(self.weight / 1000), math.log(self.weight * 100)
         x = measurement.initial
