@@ -1,4 +1,4 @@
-"""One program for all measurements of speed: ``python -m benchmarks <name> [options]``."""
+"""One program for all measurements of speed and quality: ``python -m benchmarks <name> [options]``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ COMMANDS = {
     "gpu": "engines, stacks and reconstructions at the sizes of papers, on a CUDA device",
     "lidc30": "quality on the problem LIDC 30 over seeds",
     "htc2022": "quality on measured fan-beam data",
-    "table": "write the tables of docs/performance.md from benchmarks/results",
+    "quality": "quality of every method on every task, with real data: docs/results.md",
+    "table": "write the tables of docs/performance.md and docs/results.md from benchmarks/results",
 }
 
 

@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import platform
+import re
 import resource
 import statistics
 import sys
@@ -21,6 +22,7 @@ import torch
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("dip_lightning", "torch", "pytorch-lightning", "deepinv", "numpy", "scipy", "torchmetrics")
+_NUMBERS = re.compile(r"\[\s+((?:-?\d[\d.eE+-]*,?\s+)+)\]")  # a list of numbers, one to a line
 
 
 def machine() -> dict[str, Any]:
@@ -86,7 +88,7 @@ def write_result(name: str, result: Mapping[str, Any], folder: Path = RESULTS) -
     content = {"benchmark": name, "time": stamp, "machine": machine(), "versions": versions(), **result}
     path = folder / f"{name}.json"
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    temporary.write_text(_NUMBERS.sub(_on_one_line, json.dumps(content, indent=2)) + "\n")
     temporary.replace(path)
     return path
 
@@ -110,6 +112,10 @@ def peak_memory_mib() -> float:
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
     except (OSError, StopIteration):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _on_one_line(numbers: re.Match[str]) -> str:
+    return "[" + " ".join(numbers[1].split()) + "]"
 
 
 def _timed(candidate: Callable[[], Any]) -> float:

@@ -1,39 +1,21 @@
-"""Write the figures of ``docs/performance.md`` from ``benchmarks/results``: what stands between its markers.
-
-A marker is ``<!-- table: <name> -->`` on a line of its own, closed by ``<!-- end -->``. Figures that were not measured
-are left out, with the command that measures them.
-"""
+"""Write the figures of ``docs/performance.md`` and ``docs/results.md`` from ``benchmarks/results``."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from benchmarks import _pages, _quality_tables
 from benchmarks._common import RESULTS
+from benchmarks._pages import DOCS, table
 
-PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
-_MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PAGE = DOCS / "performance.md"
 
 
 def results(prefix: str) -> list[dict[str, Any]]:
     """All results whose file name starts with a prefix, in order of their names."""
     return [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{prefix}*.json"))]
-
-
-def table(heads: list[str], rows: list[list[Any]]) -> str:
-    """A Markdown table; numbers get three digits."""
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    lines += ["| " + " | ".join(_text(cell) for cell in row) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _machine(result: dict[str, Any]) -> str:
@@ -206,19 +188,15 @@ TABLES: dict[str, tuple[Callable[[], str], str]] = {
 
 
 def render(text: str) -> str:
-    """Fill the markers of a page."""
-
-    def fill(match: re.Match[str]) -> str:
-        make, command = TABLES[match[2]]
-        return match[1] + (make() or f"Not measured yet: `python -m benchmarks {command}`.\n") + match[3]
-
-    return _MARKED.sub(fill, text)
+    """Fill the markers of the page on speed."""
+    return _pages.render(text, TABLES)
 
 
 def main() -> None:
-    """Fill the page."""
-    PAGE.write_text(render(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    print(PAGE)
+    """Fill the pages."""
+    for page, makers in {PAGE: TABLES, _quality_tables.PAGE: _quality_tables.makers()}.items():
+        _pages.fill_page(page, makers)
+        print(page)
 
 
 if __name__ == "__main__":

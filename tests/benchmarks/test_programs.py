@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import _common, table
+from benchmarks import _common, _pages, table
 from benchmarks.__main__ import COMMANDS
 from benchmarks._problems import bare_loop, ct_measurement, fit
 from benchmarks.networks import Traffic
@@ -59,7 +59,7 @@ def test_tables_say_what_was_not_measured(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_every_table_of_the_page_is_known() -> None:
     page = table.PAGE.read_text(encoding="utf-8")
-    assert {match[2] for match in table._MARKED.finditer(page)} == set(table.TABLES)
+    assert {match[2] for match in _pages.MARKED.finditer(page)} == set(table.TABLES)
     table.render(page)
 
 
