@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks._quality_runs import IMAGES, chosen_iteration, is_baseline, rounded, run_record
 from benchmarks._quality_settings import class_name, settings
 from dip_lightning.compare.command import unique
 from dip_lightning.compare.execute import failure_of
@@ -20,7 +20,6 @@ from dip_lightning.compare.report.curves import task_curves
 from dip_lightning.compare.report.statistics import Mean, Row, tables
 from dip_lightning.run_folder import SUMMARY
 
-IMAGES = ("initial", "estimate", "last", "oracle")
 _POINTS = 40  # of a curve
 
 
@@ -56,7 +55,7 @@ def record(plan: Plan) -> dict[str, Any]:
         where the runs were made, ``devices`` and ``run_versions``.
     """
     runs, missing = finished_runs(plan)
-    order = [entry.name for entry in plan.methods + plan.baselines]
+    order = list(dict.fromkeys(entry.name for entry in plan.methods + plan.baselines))
     planned = unique(expand(plan))
     by_problem: defaultdict[str, list[Run]] = defaultdict(list)
     for run in runs:
@@ -114,63 +113,14 @@ def _entry(row: Row, runs: list[Run], curve: dict[str, Any], planned: int, kind:
         "psnr": {image: _mean(row.scores[f"psnr_{image}"], 3) for image in IMAGES},
         "ssim": {image: _mean(row.scores[f"ssim_{image}"], 4) for image in IMAGES},
         "regret_db": _mean(row.regret, 3),
-        "worst_regret_db": _rounded(row.worst_regret, 3),
+        "worst_regret_db": rounded(row.worst_regret, 3),
         "oracle_iteration": _median([run.number("oracle_iteration") for run in runs]),
         "chosen_iteration": _median([chosen_iteration(run) for run in runs]),
         "iterations": _mean(row.iterations, 1),
         "seconds": _mean(row.seconds, 2),
         "curve": _thinned(curve.get("iteration") or []),
-        "runs": [_run(run) for run in sorted(runs, key=lambda run: (run.measurement, run.seed))],
+        "runs": [run_record(run) for run in sorted(runs, key=lambda run: (run.measurement, run.seed))],
     }
-
-
-def _run(run: Run) -> dict[str, Any]:
-    return {
-        "measurement": run.measurement,
-        "seed": run.seed,
-        "psnr": {**{image: _rounded(run.score("psnr", image), 3) for image in IMAGES}, "best": _best(run)},
-        "ssim": {image: _rounded(run.score("ssim", image), 4) for image in IMAGES},
-        "iterations": run.summary.get("iterations"),
-        "oracle_iteration": run.summary.get("oracle_iteration"),
-        "seconds": run.summary.get("seconds"),
-        "stopped_by": run.summary.get("stopped_by"),
-        "rules": _rules(run),
-    }
-
-
-def _best(run: Run) -> float | None:
-    """PSNR of the best image there was: the oracle is the best estimate, and an average may lag behind the outputs."""
-    known = [score for image in ("oracle", "estimate", "last") if (score := run.score("psnr", image)) is not None]
-    return _rounded(max(known), 3) if known else None
-
-
-def _rules(run: Run) -> dict[str, Any]:
-    """What each stopping rule chose, and how far that is from the oracle; ``regret_db`` is ``None`` if it did not."""
-    found = {}
-    for part in (run.summary.get("callbacks") or {}).values():
-        if not isinstance(part, dict) or "action" not in part:
-            continue
-        label = str(part.get("rule"))
-        recorded = (run.summary.get("recorded") or {}).get(label) or {}
-        scores = run.summary if part["action"] == "stop" else recorded
-        regret = scores.get("regret_db") if part.get("iteration") else None
-        found[label] = {
-            "action": part["action"],
-            "iteration": part.get("iteration"),
-            "regret_db": _rounded(regret, 3),
-        }
-    return found
-
-
-def chosen_iteration(run: Run) -> float | None:
-    """Iteration of the estimate: what the rule that stops chose, else the last one."""
-    stops = [rule["iteration"] for rule in _rules(run).values() if rule["action"] == "stop" and rule["iteration"]]
-    return float(stops[0]) if stops else run.number("iterations")
-
-
-def is_baseline(run: Run) -> bool:
-    """Whether it is no fit of an untrained network by a method of the suite."""
-    return run.summary.get("stopped_by") == "baseline"
 
 
 def _missing(job: Job) -> dict[str, Any]:
@@ -180,26 +130,22 @@ def _missing(job: Job) -> dict[str, Any]:
 
 
 def _thinned(points: list[list[float]]) -> dict[str, list[float]]:
-    kept = np.unique(np.linspace(0, len(points) - 1, min(_POINTS, len(points))).round().astype(int)) if points else []
+    places = np.linspace(0, len(points) - 1, min(_POINTS, len(points))).round().astype(int).tolist()
     return {
-        "iteration": [round(points[place][0]) for place in kept],
-        "psnr": [round(points[place][1], 2) for place in kept],
+        "iteration": [round(points[place][0], 1) for place in places],
+        "psnr": [round(points[place][1], 2) for place in places],
     }
 
 
 def _mean(value: Mean | None, digits: int) -> dict[str, float | None] | None:
     if value is None:
         return None
-    return {"mean": _rounded(value.mean, digits), "error": _rounded(value.error, digits)}
+    return {"mean": rounded(value.mean, digits), "error": rounded(value.error, digits)}
 
 
 def _median(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None
-
-
-def _rounded(value: Any, digits: int) -> float | None:
-    return round(value, digits) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _all_versions(runs: Sequence[Run]) -> dict[str, list[str]]:

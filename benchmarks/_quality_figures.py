@@ -11,7 +11,7 @@ from benchmarks._quality_checks import Entry, Problem, is_recommended
 from dip_lightning.run_folder import written_whole
 
 MOST_BYTES = 400_000
-_DPI = 100
+DPI = 100
 _WIDTH = 10.0  # inches; with the dots per inch above, what a page of documentation shows
 _COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#d62728", "#bcbd22", "#17becf")
 
@@ -51,7 +51,7 @@ def draw_curves(problems: Sequence[Problem], chosen: dict[str, str], path: Path)
     known = [axis.get_legend_handles_labels() for axis in axes.flat]
     handles = {label: handle for pair in known for handle, label in zip(*pair, strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, fontsize=9, frameon=False)
-    _save(figure, path)
+    save(figure, path)
     return True
 
 
@@ -100,17 +100,27 @@ def _limits(fits: Sequence[Entry], levels: Sequence[float]) -> tuple[float, floa
     return low, top + 0.8
 
 
-def _save(figure: Any, path: Path) -> None:
-    """Write a PNG of at most 400 kB: with fewer colours, then with fewer pixels."""
+def save(figure: Any, path: Path) -> int:
+    """Write a figure as a PNG with a palette, with fewer colours where it would be larger than 400 kB.
+
+    Args:
+        figure: The figure.
+        path: PNG file.
+
+    Returns:
+        Its size in bytes.
+    """
     from PIL import Image
 
-    for dpi, count in ((_DPI, 256), (_DPI, 96), (0.85 * _DPI, 64), (0.7 * _DPI, 48)):
-        memory = io.BytesIO()
-        figure.savefig(memory, format="png", dpi=dpi, facecolor="white")
-        picture = Image.open(memory).convert("RGB").quantize(count, dither=Image.Dither.FLOYDSTEINBERG)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=DPI, facecolor="white")
+    picture, small = Image.open(drawn).convert("RGB"), io.BytesIO()
+    for count, dither in ((256, Image.Dither.FLOYDSTEINBERG), (256, Image.Dither.NONE), (128, Image.Dither.NONE)):
+        palette = picture.quantize(count, kmeans=1)
         small = io.BytesIO()
-        picture.save(small, format="PNG", optimize=True)
+        picture.quantize(palette=palette, dither=dither).save(small, format="PNG", optimize=True)
         if small.tell() <= MOST_BYTES:
             break
     with written_whole(path) as temporary:
         temporary.write_bytes(small.getvalue())
+    return small.tell()

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from benchmarks._quality_collect import is_baseline
-from benchmarks._quality_figures import _WIDTH, _save
+from benchmarks._quality_figures import MOST_BYTES, save
+from benchmarks._quality_grid import Block, Tile, draw_grid
+from benchmarks._quality_runs import is_baseline
 from dip_lightning.compare.report.collect import Run
 from dip_lightning.run_folder import RECONSTRUCTION
 
-_IN_A_LINE = 6  # images; more are too small to be judged
 _BLOCKS = 2  # measurements shown
-
-
-@dataclass(frozen=True)
-class Tile:
-    """An image of a grid: its title, ``[H, W]`` or ``[H, W, 3]``, and its PSNR in dB; without an image, a gap."""
-
-    title: str
-    image: np.ndarray | None
-    psnr: float | None = None
 
 
 def draw_images(runs: Sequence[Run], methods: Sequence[str], problems: Sequence[str], path: Path) -> bool:
@@ -41,14 +30,14 @@ def draw_images(runs: Sequence[Run], methods: Sequence[str], problems: Sequence[
     Returns:
         Whether there was anything to draw.
     """
-    blocks = []
+    blocks: list[Block] = []
     for problem, measurement in _shown(runs, problems):
         own = {run.method: run for run in sorted(runs, key=lambda r: -r.seed) if _is(run, problem, measurement)}
         tiles, limits = _tiles([own[method] for method in methods if method in own])
         if tiles:
-            blocks.append((f"{problem}: {measurement}", tiles, limits))
-    if blocks:
-        _save(_figure(blocks), path)
+            blocks.append(Block(f"{problem}: {measurement}", tiles, limits))
+    while blocks and save(draw_grid(blocks), path) > MOST_BYTES and len(blocks) > 1:
+        blocks.pop()
     return bool(blocks)
 
 
@@ -115,41 +104,3 @@ def display_limits(image: np.ndarray, attributes: dict[str, Any]) -> tuple[float
     if known is not None:
         return float(known[0]), float(known[1])
     return 0.0, float(np.quantile(image, 0.998)) or 1.0
-
-
-def _figure(blocks: Sequence[tuple[str, list[Tile], tuple[float, float]]]) -> Any:
-    from matplotlib.figure import Figure
-
-    lines = [math.ceil(len(tiles) / _IN_A_LINE) for _, tiles, _ in blocks]
-    columns = max(math.ceil(len(tiles) / count) for (_, tiles, _), count in zip(blocks, lines, strict=True))
-    side = _WIDTH / columns
-    heights = [count * (side * _aspect(tiles) + 0.22) + 0.3 for (_, tiles, _), count in zip(blocks, lines, strict=True)]
-    figure = Figure(figsize=(_WIDTH, sum(heights)))
-    parts: Any = figure.subfigures(len(blocks), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for part, (title, tiles, limits), count, height in zip(parts, blocks, lines, heights, strict=True):
-        axes = part.subplots(count, columns, squeeze=False)
-        part.subplots_adjust(0.003, 0.004, 0.997, 1 - 0.5 / height, 0.02, 0.22 / (side * _aspect(tiles)))
-        part.suptitle(title, fontsize=11, fontweight="bold", y=1 - 0.02 / height, va="top")
-        for axis in axes.flat:
-            axis.set_axis_off()
-        for axis, tile in zip(axes.flat, tiles, strict=False):
-            _draw(axis, tile, limits)
-    return figure
-
-
-def _aspect(tiles: Sequence[Tile]) -> float:
-    shape = next((tile.image.shape for tile in tiles if tile.image is not None), (1, 1))
-    return shape[0] / shape[1]
-
-
-def _draw(axis: Any, tile: Tile, limits: tuple[float, float]) -> None:
-    axis.set_title(tile.title, fontsize=10, pad=3)
-    if tile.image is None:
-        return
-    low, high = limits
-    levels = np.clip((tile.image - low) / ((high - low) or 1.0), 0, 1)
-    axis.imshow(levels, cmap="gray", vmin=0, vmax=1, interpolation="antialiased")
-    if tile.psnr is not None:
-        box = {"boxstyle": "round,pad=0.2", "fc": "black", "ec": "none", "alpha": 0.65}
-        style = {"fontsize": 9.5, "color": "white", "bbox": box, "transform": axis.transAxes}
-        axis.text(0.03, 0.035, f"{tile.psnr:.1f} dB", ha="left", va="bottom", **style)
