@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from dip_lightning.functional.metrics import METRICS
 from dip_lightning.measurement import Measurement
 
 _PACKAGES = ("dip_lightning", "torch", "pytorch-lightning", "torchmetrics", "deepinv", "numpy")
@@ -67,7 +68,7 @@ def summary_row(summary: dict[str, Any]) -> dict[str, Any]:
     """
     row = {
         f"{metric}_{image}": value
-        for metric in ("psnr", "ssim")
+        for metric in METRICS
         for image, value in (summary.get(metric) or {}).items()
         if value is not None
     }

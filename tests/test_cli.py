@@ -29,6 +29,8 @@ def test_fit_test_predict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     }
     summary = json.loads((run / "summary.json").read_text())
     assert (summary["method"], summary["task"], summary["iterations"]) == ("aseqdip", "ct", 4)
+    assert (summary["metrics"]["data_range"], summary["metrics"]["clipped_to"]) == (1.0, [0.0, 1.0])
+    assert summary["nmse"].keys() == summary["psnr"].keys()
     header, *rows = (run / "metrics.csv").read_text().splitlines()
     assert header.split(",")[:3] == ["iteration", "seconds", "loss"]
     assert [row.split(",")[0] for row in rows] == ["2", "4"]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dip_lightning.errors import ConfigurationError
-from dip_lightning.functional.metrics import Scorer
+from dip_lightning.functional.metrics import METRICS, Scorer
 
 if TYPE_CHECKING:
     from dip_lightning.methods.base import BaseDIP
@@ -72,10 +72,10 @@ class ReconstructionMetrics(pl.Callback):
             member: Which member of the batch.
 
         Returns:
-            ``psnr`` and ``ssim``, each with ``initial``, ``last``, ``estimate`` and ``oracle``;
-            ``oracle_iteration``; ``regret_db``, the PSNR of the oracle less that of the estimate; and ``recorded``,
-            with ``psnr`` and ``regret_db`` of what each stopping rule with ``action: record`` chose. Empty
-            without a target.
+            Each of :data:`~dip_lightning.functional.metrics.METRICS` for ``initial``, ``last``, ``estimate`` and
+            ``oracle``; ``metrics``, how they are defined; ``oracle_iteration``; ``regret_db``, the PSNR of the oracle
+            less that of the estimate; and ``recorded``, with ``psnr`` and ``regret_db`` of what each stopping rule
+            with ``action: record`` chose. Empty without a target.
         """
         if self._scorer is None:
             return {}
@@ -87,7 +87,8 @@ class ReconstructionMetrics(pl.Callback):
         chosen = {"": scores["psnr"]["estimate"], **self._recorded(member)}
         oracle = scores["psnr"].get("oracle")
         regret = {label: None if oracle is None else oracle - psnr for label, psnr in chosen.items()}
-        found: dict[str, Any] = {**scores, "oracle_iteration": at, "regret_db": regret.pop("")}
+        found: dict[str, Any] = {**scores, "metrics": self._scorer.definition(member)}
+        found.update({"oracle_iteration": at, "regret_db": regret.pop("")})
         if regret:
             found["recorded"] = {label: {"psnr": chosen[label], "regret_db": regret[label]} for label in regret}
         return found
@@ -135,9 +136,8 @@ class ReconstructionMetrics(pl.Callback):
                 "estimate": method.estimate,
                 **({"oracle": self._best["image"]} if self._best else {}),
             }
-            scores = {
-                "psnr": {name: scorer.psnr(image).tolist() for name, image in images.items()},
-                "ssim": {name: scorer.ssim(image).tolist() for name, image in images.items()},
-            }
+            scored = {name: scorer.all(image) for name, image in images.items()}
+            known = [metric for metric in METRICS if metric in scored["initial"]]
+            scores = {metric: {name: scored[name][metric].tolist() for name in images} for metric in known}
             self._final = (method.iteration, scores)
         return self._final[1]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dip_lightning.functional.metrics import score
+from dip_lightning.functional.metrics import Scorer, score
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.base import BaseDIP
 from dip_lightning.records import circumstances, image_attributes
@@ -64,11 +64,12 @@ def _summary(
     method: BaseDIP, measurement: Measurement, members: list[int], mean: Any, deviation: Any
 ) -> dict[str, Any]:
     seeds = method.member_seeds(method.measurement)
-    scores: dict[str, Any] = {"psnr": None, "ssim": None}
+    scores: dict[str, Any] = {"psnr": None, "ssim": None, "nmse": None}
     if measurement.target is not None:
         images = {"initial": measurement.initial, "estimate": mean}
         found = {name: score(measurement, image) for name, image in images.items()}
-        scores = {metric: {name: float(found[name][metric][0]) for name in images} for metric in scores}
+        scores = {metric: {name: float(found[name][metric][0]) for name in images} for metric in found["initial"]}
+        scores["metrics"] = Scorer(measurement).definition()
     return {
         "method": method.name,
         "task": measurement.task,

@@ -142,7 +142,7 @@ class ResultWriter(Checkpoint):
 
     def _summary(self, trainer: pl.Trainer, method: BaseDIP, member: int) -> dict[str, Any]:
         measurement, ending = method.measurement, method.ending(member)
-        scores: dict[str, Any] = {"psnr": None, "ssim": None, "oracle_iteration": None}
+        scores: dict[str, Any] = {"psnr": None, "ssim": None, "nmse": None, "oracle_iteration": None}
         others: dict[str, Any] = {}
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if hasattr(callback, "summary"):

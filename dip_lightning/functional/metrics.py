@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from dip_lightning.errors import MeasurementError
+from dip_lightning.functional import lpips
 
 if TYPE_CHECKING:
     from dip_lightning.measurement import Measurement
 
+#: What is computed of every image, in the order of the record; the last where its weights are installed.
+METRICS = ("psnr", "ssim", "nmse", "lpips")
 _SSIM_RADIUS = 5  # of the usual 11 x 11 window
 _SSIM_SIGMA = 1.5
 
@@ -74,7 +77,7 @@ class Scorer:
         """
         from torchmetrics.functional.image import structural_similarity_index_measure
 
-        radius = min(_SSIM_RADIUS, (min(self.target.shape[-2:]) - 1) // 2)
+        radius = self._ssim_radius()
         if radius < 1:
             return torch.full_like(self.data_range, torch.nan)
         shown, values = self._shown(image), []
@@ -100,6 +103,62 @@ class Scorer:
         """
         error = (self._shown(image) - self.target).square_().sum((1, 2, 3))
         return error / self.target.square().sum((1, 2, 3))
+
+    def lpips(self, image: Tensor) -> Tensor:
+        """Learned perceptual distance, of images scaled by the data range to [0, 1].
+
+        Source: Zhang et al., arXiv 1801.03924; see :mod:`dip_lightning.functional.lpips`.
+
+        Args:
+            image: ``[B, C, H, W]``, on the target's device.
+
+        Returns:
+            ``[B]``; NaN for images below 31 x 31, or of other than one or three channels.
+
+        Raises:
+            ConfigurationError: If the package with the weights is not installed.
+        """
+        low = 0.0 if self.value_range is None else self.value_range[0]
+        scale = self.data_range[:, None, None, None]
+        shown, target = (((part - low) / scale).clamp(0, 1) for part in (self._shown(image), self.target))
+        return lpips.pretrained().to(target.device)(shown, target)
+
+    def all(self, image: Tensor) -> dict[str, Tensor]:
+        """Every metric of :data:`METRICS` that there is.
+
+        Args:
+            image: ``[B, C, H, W]``, on the target's device.
+
+        Returns:
+            ``psnr`` (dB), ``ssim``, ``nmse`` and, where its weights are installed, ``lpips``, each ``[B]``.
+        """
+        scores = {"psnr": self.psnr(image), "ssim": self.ssim(image), "nmse": self.nmse(image)}
+        return {**scores, "lpips": self.lpips(image)} if lpips.available() else scores
+
+    def definition(self, member: int = 0) -> dict[str, Any]:
+        """Say how the scores are computed, for the record; ``docs/metrics.md`` says it in full.
+
+        Args:
+            member: Whose data range.
+        """
+        channels = self.target.shape[1]
+        values = {1: "values", 3: "RGB values"}.get(channels, f"values of {channels} channels")
+        window = 2 * self._ssim_radius() + 1
+        distance = {"lpips": "version 0.1 on AlexNet, of images scaled to [0, 1]"} if lpips.available() else {}
+        return {
+            "compared": "magnitude" if self.magnitude else values,
+            "centre": None if self.crop is None else list(self.crop),
+            "clipped_to": None if self.value_range is None else list(self.value_range),
+            "data_range": float(self.data_range[member]),
+            "data_range_is": "maximum of the target" if self.value_range is None else "length of the value range",
+            "psnr": "10 log10(data_range^2 / mean squared error), in dB",
+            "ssim": f"Gaussian window {window}x{window}, mean of the pixels whose window lies in the image",
+            "nmse": "squared norm of the error / squared norm of the target",
+            **distance,
+        }
+
+    def _ssim_radius(self) -> int:
+        return min(_SSIM_RADIUS, (min(self.target.shape[-2:]) - 1) // 2)
 
     def _shown(self, image: Tensor) -> Tensor:
         image = image.detach()
@@ -130,11 +189,10 @@ def score(measurement: Measurement, estimate: Tensor) -> dict[str, Tensor]:
         estimate: ``[B, C, H, W]``.
 
     Returns:
-        ``psnr`` (dB), ``ssim`` and ``nmse``, each ``[B]``.
+        ``psnr`` (dB), ``ssim``, ``nmse`` and, where its weights are installed, ``lpips``, each ``[B]``.
 
     Raises:
         MeasurementError: If there is no target.
     """
     scorer = Scorer(measurement)
-    estimate = estimate.to(scorer.target)
-    return {"psnr": scorer.psnr(estimate), "ssim": scorer.ssim(estimate), "nmse": scorer.nmse(estimate)}
+    return scorer.all(estimate.to(scorer.target))

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from dip_lightning.errors import MeasurementError
-from dip_lightning.functional.metrics import score
+from dip_lightning.functional.metrics import METRICS, Scorer, score
 from dip_lightning.measurement import Measurement
 
 
@@ -105,3 +105,23 @@ def test_no_target_no_score() -> None:
     image = smooth()
     with pytest.raises(MeasurementError, match="without a target"):
         score(measurement(None, like=image), image)
+
+
+def test_the_definition_says_what_was_done() -> None:
+    kspace = torch.rand(2, 2, 40, 40)
+    complex_ = Scorer(measurement(kspace, value_range=None, magnitude=True, crop=(20, 16))).definition(1)
+    magnitude = torch.linalg.vector_norm(kspace[1, :, 10:30, 12:28], dim=0)
+    assert complex_["compared"] == "magnitude"
+    assert (complex_["centre"], complex_["clipped_to"]) == ([20, 16], None)
+    assert complex_["data_range"] == pytest.approx(float(magnitude.max()))
+    assert complex_["data_range_is"] == "maximum of the target"
+    colour = Scorer(measurement(smooth(channels=3), value_range=(-1.0, 1.0))).definition()
+    assert (colour["compared"], colour["clipped_to"], colour["data_range"]) == ("RGB values", [-1.0, 1.0], 2.0)
+    assert "11x11" in colour["ssim"]
+
+
+def test_every_metric_has_a_definition() -> None:
+    scorer = Scorer(measurement(smooth(size=40)))
+    scores = scorer.all(0.9 * smooth(size=40))
+    assert scores.keys() <= set(METRICS)
+    assert {"psnr", "ssim", "nmse"} <= scores.keys() <= scorer.definition().keys()

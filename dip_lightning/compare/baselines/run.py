@@ -131,14 +131,15 @@ def _write(
 
 def _scores(watch: _Watch, measurement: Measurement, image: Tensor) -> dict[str, Any]:
     if watch.scorer is None:
-        return {"psnr": None, "ssim": None, "oracle_iteration": None, "regret_db": None}
+        return {"psnr": None, "ssim": None, "nmse": None, "oracle_iteration": None, "regret_db": None}
     images = {"initial": measurement.initial, "last": image, "estimate": image}
     if watch.best[2] is not None:
         images["oracle"] = watch.best[2]
-    psnr = {name: float(watch.scorer.psnr(item)[0]) for name, item in images.items()}
+    scored = {name: watch.scorer.all(item) for name, item in images.items()}
+    psnr = {name: float(scores["psnr"][0]) for name, scores in scored.items()}
     return {
-        "psnr": psnr,
-        "ssim": {name: float(watch.scorer.ssim(item)[0]) for name, item in images.items()},
+        **{metric: {name: float(scores[metric][0]) for name, scores in scored.items()} for metric in scored["initial"]},
+        "metrics": watch.scorer.definition(),
         "oracle_iteration": watch.best[1] or None,
         "regret_db": psnr["oracle"] - psnr["estimate"] if "oracle" in psnr else None,
     }

@@ -42,7 +42,7 @@ class Run:
     data_tree: Tree = field(default_factory=dict)
 
     def score(self, metric: str, image: str) -> float | None:
-        """``psnr`` or ``ssim`` of ``initial``, ``estimate``, ``oracle`` or ``last``; ``None`` where unknown."""
+        """A metric of ``initial``, ``estimate``, ``oracle`` or ``last``; ``None`` where it is unknown."""
         value = (self.summary.get(metric) or {}).get(image)
         return float(value) if isinstance(value, int | float) else None
 

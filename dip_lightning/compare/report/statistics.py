@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from dip_lightning.compare.report.collect import Run
+from dip_lightning.functional.metrics import METRICS
 
 Value = Callable[[Run], float | None]
 
@@ -51,7 +52,7 @@ class Row:
     Attributes:
         method: Its name.
         runs: How many runs.
-        scores: ``psnr`` and ``ssim`` of ``initial``, ``estimate``, ``oracle`` and ``last``, by ``metric_image``.
+        scores: Metrics of ``initial``, ``estimate``, ``oracle`` and ``last``, by ``metric_image``.
         iterations: Optimiser steps until it stopped.
         seconds: Time of a run.
         regret: PSNR of the oracle less that of the estimate.
@@ -136,7 +137,7 @@ def _row(
     reference: str,
     by_seed: bool,
 ) -> Row:
-    names = [(metric, image) for metric in ("psnr", "ssim") for image in ("initial", "estimate", "oracle", "last")]
+    names = [(metric, image) for metric in METRICS for image in ("initial", "estimate", "oracle", "last")]
     regrets = _units(runs, _regret, by_seed)
     return Row(
         method=method,

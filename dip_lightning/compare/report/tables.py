@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from dip_lightning.compare.report.collect import Run
 from dip_lightning.compare.report.statistics import Mean, Row, TaskTable
+from dip_lightning.functional.metrics import METRICS
 
 _IMAGES = ("initial", "estimate", "oracle", "last")
 _TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -23,7 +24,7 @@ def task_csv(table: TaskTable) -> str:
     Returns:
         CSV text with a header line.
     """
-    scores = [f"{metric}_{image}" for metric in ("psnr", "ssim") for image in _IMAGES]
+    scores = [f"{metric}_{image}" for metric in METRICS for image in _IMAGES]
     means = [*scores, "iterations", "seconds", "regret"]
     header = ["task", "method", "runs", *(f"{name}{end}" for name in means for end in ("_mean", "_se", "_n"))]
     header += ["worst_regret", "wins", "units", "reference", "difference", "difference_low", "difference_high"]
@@ -52,7 +53,7 @@ def runs_csv(runs: Sequence[Run]) -> str:
     Returns:
         CSV text with a header line.
     """
-    scores = [(metric, image) for metric in ("psnr", "ssim") for image in _IMAGES]
+    scores = [(metric, image) for metric in METRICS for image in _IMAGES]
     others = ("iterations", "oracle_iteration", "seconds", "stopped_by", "device")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
