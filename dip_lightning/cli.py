@@ -23,10 +23,11 @@ import dip_lightning.networks
 import dip_lightning.physics  # noqa: F401  (importing a class makes its short name known)
 from dip_lightning import __version__
 from dip_lightning.callbacks.checkpoint import ResumeCheckpoint
-from dip_lightning.callbacks.logger_record import LoggerRecord, is_wandb, without_unreachable
+from dip_lightning.callbacks.logger_record import LoggerRecord
 from dip_lightning.callbacks.metrics import ReconstructionMetrics
 from dip_lightning.callbacks.progress import DIPProgress
 from dip_lightning.callbacks.result_writer import ResultWriter
+from dip_lightning.callbacks.wandb_run import is_wandb, without_unreachable
 from dip_lightning.cli_errors import cause, one_line
 from dip_lightning.data.base import MeasurementDataModule
 from dip_lightning.methods.base import BaseDIP

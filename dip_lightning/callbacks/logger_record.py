@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,13 +11,12 @@ from dip_lightning.callbacks._image_logging import log_image, to_grey_levels
 from dip_lightning.callbacks.pictures import Pictures, log_spaced
 from dip_lightning.callbacks.preview import displayed
 from dip_lightning.callbacks.result_writer import run_folders
+from dip_lightning.callbacks.wandb_run import is_wandb
 from dip_lightning.methods.base import BaseDIP
 from dip_lightning.records import summary_row
 from dip_lightning.run_folder import SUMMARY
 
-_LOG = logging.getLogger(__name__)
 _PICTURES = 10
-_PATIENCE_SECONDS = "15"
 
 
 class LoggerRecord(pl.Callback):
@@ -88,42 +85,6 @@ def _log_pictures(trainer: pl.Trainer, pl_module: BaseDIP) -> None:
         levels = to_grey_levels(displayed(image, measurement), measurement.value_range)
         for logger in trainer.loggers:
             log_image(logger, name, levels, pl_module.iteration)
-
-
-def is_wandb(logger: Any) -> bool:
-    """Whether a logger is Lightning's ``WandbLogger``; without importing wandb."""
-    return any(kind.__name__ == "WandbLogger" for kind in type(logger).__mro__)
-
-
-def without_unreachable(loggers: list[Any]) -> list[Any]:
-    """Open the run of each ``WandbLogger`` and leave out those that cannot: a fit does not wait for a server.
-
-    Args:
-        loggers: The trainer's loggers.
-
-    Returns:
-        Those that work.
-    """
-    os.environ.setdefault("WANDB_INIT_TIMEOUT", _PATIENCE_SECONDS)
-    working = []
-    for logger in loggers:
-        if is_wandb(logger) and (reason := _reason_not_to_open(logger)) is not None:
-            _LOG.warning(
-                "W&B cannot be reached (%s): the fit goes on without it. Set WANDB_MODE=offline, or push the run "
-                "folder later with `dip-lightning wandb`.",
-                reason,
-            )
-            continue
-        working.append(logger)
-    return working
-
-
-def _reason_not_to_open(logger: Any) -> str | None:
-    try:
-        _ = logger.experiment
-    except Exception as error:  # wandb raises its own errors, and those of whatever network lies below
-        return f"{type(error).__name__}: {error}"
-    return None
 
 
 def _callbacks(trainer: pl.Trainer) -> list[Any]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import csv
+import http.server
 import json
+import os
+import socket
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dip_lightning.callbacks.logger_record import without_unreachable
+from dip_lightning.callbacks.wandb_run import is_wandb, unreachable, without_unreachable
 from dip_lightning.cli import main
 from dip_lightning.compare.jobs import COMPARISON
 from dip_lightning.compare.wandb_push import push, run_id
@@ -96,16 +101,92 @@ def plan_data(plan: Path) -> Any:
     return yaml.safe_load(plan.read_text())["data"][0]["config"]
 
 
-def test_wandb_that_cannot_be_reached_is_left_out(caplog):
+@pytest.fixture
+def wandb() -> Iterator[Any]:
+    """The package, which reads its environment once: before the test and after it, anew."""
+    package = pytest.importorskip("wandb")
+    package.teardown()
+    yield package
+    package.teardown()
+
+
+@pytest.fixture
+def silent_server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Address of a port that is closed, or that takes connections and never answers."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        if request.param == "black hole":
+            server.listen(16)
+        else:
+            server.close()
+        yield url
+
+
+@pytest.mark.parametrize("silent_server", ["closed port", "black hole"], indirect=True)
+def test_a_server_that_does_not_answer_makes_the_run_offline(
+    wandb: Any, silent_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from pytorch_lightning.loggers import WandbLogger
+
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setenv("WANDB_BASE_URL", silent_server)
+    logger = WandbLogger(project="p", save_dir=tmp_path)
+    started = time.monotonic()
+    assert without_unreachable([logger]) == [logger]
+    assert time.monotonic() - started < 4  # two, and what it takes to open a run offline
+    assert "WANDB_MODE" not in os.environ  # the next fit asks for itself
+    logger.log_metrics({"loss": 1.0}, step=1)
+    folder = Path(logger.experiment.settings.sync_dir)
+    logger.experiment.finish()
+    wandb.teardown()  # now the file is complete
+    assert folder.is_relative_to(tmp_path)
+    assert f"wandb sync {folder}" in caplog.text
+    (run,) = read_runs(tmp_path)
+    assert [row["loss"] for row in run.history] == [1.0]
+    again = time.monotonic()
+    assert unreachable(silent_server) is not None
+    assert time.monotonic() - again < 0.1  # a list of jobs waits once
+
+
+def test_any_answer_is_an_answer() -> None:
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_error(403)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = threading.Thread(target=server.handle_request, daemon=True)
+        thread.start()
+        assert unreachable(f"http://127.0.0.1:{server.server_port}") is None
+        thread.join(5)
+
+
+def test_offline_runs_ask_no_server(wandb: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytorch_lightning.loggers import WandbLogger
+
+    monkeypatch.setattr("dip_lightning.callbacks.wandb_run.unreachable", lambda *_: pytest.fail("asked"))
+    for options in ({}, {"mode": "offline"}, {"offline": True}):
+        if options:
+            monkeypatch.delenv("WANDB_MODE", raising=False)
+            wandb.teardown()
+        logger = WandbLogger(project="p", save_dir=tmp_path, **options)
+        assert without_unreachable([logger]) == [logger]
+        assert logger.experiment.settings.mode in ("offline", "dryrun")
+        logger.experiment.finish()
+
+
+def test_wandb_that_opens_no_run_at_all_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
     class WandbLogger:
         @property
         def experiment(self) -> Any:
             raise ConnectionError("no route to host")
 
     other = object()
-    started = time.monotonic()
+    assert is_wandb(WandbLogger())
     assert without_unreachable([WandbLogger(), other]) == [other]
-    assert time.monotonic() - started < 1
     assert "no route to host" in caplog.text
 
 
