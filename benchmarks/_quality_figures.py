@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ def _limits(fits: Sequence[Entry], levels: Sequence[float]) -> tuple[float, floa
 
 
 def save(figure: Any, path: Path) -> int:
-    """Write a figure as a PNG with a palette, with fewer colours where it would be larger than 400 kB.
+    """Write a figure as a PNG, with fewer colours where it would be larger than 400 kB.
 
     Args:
         figure: The figure.
@@ -112,15 +112,29 @@ def save(figure: Any, path: Path) -> int:
     """
     from PIL import Image
 
-    drawn = io.BytesIO()
+    drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=DPI, facecolor="white")
-    picture, small = Image.open(drawn).convert("RGB"), io.BytesIO()
-    for count, dither in ((256, Image.Dither.FLOYDSTEINBERG), (256, Image.Dither.NONE), (128, Image.Dither.NONE)):
-        palette = picture.quantize(count, kmeans=1)
+    for picture in _smaller_and_smaller(Image.open(drawn).convert("RGB")):
         small = io.BytesIO()
-        picture.quantize(palette=palette, dither=dither).save(small, format="PNG", optimize=True)
+        picture.save(small, format="PNG", optimize=True)
         if small.tell() <= MOST_BYTES:
             break
     with written_whole(path) as temporary:
         temporary.write_bytes(small.getvalue())
     return small.tell()
+
+
+def _smaller_and_smaller(picture: Any) -> Iterator[Any]:
+    """The picture in grey if it is, else with a palette; then with fewer colours."""
+    from PIL import Image
+
+    grey = picture.convert("L")
+    if grey.convert("RGB").tobytes() == picture.tobytes():
+        yield grey
+    for count, dither in ((256, Image.Dither.FLOYDSTEINBERG), (256, Image.Dither.NONE), (96, Image.Dither.NONE)):
+        palette = picture.quantize(count, kmeans=1)
+        colours = palette.getpalette()
+        brightest = max(range(0, len(colours), 3), key=lambda place: sum(colours[place : place + 3]))
+        colours[brightest : brightest + 3] = [255, 255, 255]  # the paper stays white
+        palette.putpalette(colours)
+        yield picture.quantize(palette=palette, dither=dither)

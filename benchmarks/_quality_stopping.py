@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ class Regret:
         needs_noise: Whether it needs the noise level.
         fits: Fits in which it chose an iterate.
         silent: Fits in which it chose none.
-        mean: Mean regret in dB.
+        mean: Mean regret in dB; not a number, as the figures below, where it never chose.
         worst: Its largest value.
         where: Method and problem of that one.
         end_mean: What the last iterates of these fits lose to the best ones on average.
@@ -51,7 +52,7 @@ def regrets(problems: list[Problem], task: str | None = None) -> list[Regret]:
         task: Only those of this task.
 
     Returns:
-        From the smallest mean regret to the largest; rules that never chose are left out.
+        From the smallest mean regret to the largest; rules that never chose come last.
     """
     found: defaultdict[str, list[tuple[float, float, str]]] = defaultdict(list)
     silent: defaultdict[str, int] = defaultdict(int)
@@ -60,8 +61,8 @@ def regrets(problems: list[Problem], task: str | None = None) -> list[Regret]:
             silent[label] += 1
         else:
             found[label].append((regret, end, where))
-    rows = [_regret(label, values, silent[label]) for label, values in found.items()]
-    return sorted(rows, key=lambda row: row.mean)
+    rows = [_regret(label, found[label], silent[label]) for label in {**found, **silent}]
+    return sorted(rows, key=lambda row: (math.isnan(row.mean), row.mean))
 
 
 def _choices(problems: list[Problem], task: str | None) -> Iterator[tuple[str, float | None, float, str]]:
@@ -88,14 +89,14 @@ def _run_choices(run: dict[str, Any]) -> Iterator[tuple[str, float | None, float
 
 
 def _regret(label: str, values: list[tuple[float, float, str]], silent: int) -> Regret:
-    worst = max(values)
-    ends = [end for _, end, _ in values]
+    worst = max(values, default=(math.nan, math.nan, ""))
+    ends = [end for _, end, _ in values] or [math.nan]
     return Regret(
         rule=label,
         needs_noise=label.startswith(_NEED_NOISE),
         fits=len(values),
         silent=silent,
-        mean=statistics.fmean(regret for regret, _, _ in values),
+        mean=statistics.fmean([regret for regret, _, _ in values] or [math.nan]),
         worst=worst[0],
         where=worst[2],
         end_mean=statistics.fmean(ends),

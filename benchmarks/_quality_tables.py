@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import partial
+from math import isnan
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -134,9 +135,10 @@ def stopping_text(problems: list[Problem]) -> str:
 def _regret_row(row: Regret) -> list[Any]:
     fits = f"{row.fits}" + (f", and {row.silent} in which it chose nothing" if row.silent else "")
     name = "no rule: all steps" if row.rule == NONE else f"`{row.rule}`"
-    needs = "yes" if row.needs_noise else "no"
-    figures = [f"{value:.2f}" for value in (row.mean, row.worst)]
-    return [name, needs, fits, *figures, row.where, f"{row.end_mean:.2f}", f"{row.end_worst:.2f}"]
+    needs = "" if row.rule == NONE else "yes" if row.needs_noise else "no"
+    values = (row.mean, row.worst, row.end_mean, row.end_worst)
+    mean, worst, *ends = ("–" if isnan(value) else f"{value:.2f}" for value in values)
+    return [name, needs, fits, mean, worst, row.where, *ends]
 
 
 def _reaches(row: Regret) -> bool:

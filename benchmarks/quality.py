@@ -20,6 +20,7 @@ from benchmarks._common import RESULTS, write_result
 from benchmarks._quality_collect import finished_runs, record
 from benchmarks._quality_figures import colours, draw_curves
 from benchmarks._quality_images import draw_images
+from dip_lightning.compare.command import INTERRUPTED
 from dip_lightning.compare.command import main as compare
 from dip_lightning.compare.plan import Plan, load_plan
 
@@ -82,7 +83,9 @@ def main() -> None:
     options = parser.parse_args()
     if not options.collect:
         root = [] if options.root is None else ["--root", str(options.root)]
-        compare(["--config", str(options.config), "--workers", str(options.workers), *root])
+        code = compare(["--config", str(options.config), "--workers", str(options.workers), *root])
+        if code == INTERRUPTED:
+            raise SystemExit(code)
     plan = load_plan(options.config, options.root)
     content = collect(plan, RESULTS, _quality_tables.PICTURES, _quality_tables.PAGE)
     for job in content["missing"]:

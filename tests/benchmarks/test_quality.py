@@ -162,7 +162,10 @@ def test_regret_of_rules_that_stop_record_or_never_choose(tmp_path: Path) -> Non
     path = job.folder / "summary.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "psnr": scores}))
     found = {row.rule: row for row in regrets(record(plan)["problems"])}
-    assert set(found) == {"heldout", "sure"}
+    assert list(found) == ["heldout", "sure", "discrepancy"]
+    assert (found["discrepancy"].fits, found["discrepancy"].silent) == (0, 1)
+    text = _quality_tables.makers(record(plan))["quality_stopping"][0]()
+    assert "| `discrepancy` | yes | 0, and 1 in which it chose nothing | – | – |  | – | – |" in text
     assert found["heldout"].mean == pytest.approx(1.0)
     assert found["sure"].worst == pytest.approx(1.25)
     assert found["sure"].where == "DIP, ct 30"
