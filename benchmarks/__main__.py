@@ -19,6 +19,7 @@ COMMANDS = {
     "stopping": "how far stopping rules are from the best iterate",
     "compare": "runners of a comparison: two workers against one, what each adds to a job",
     "gpu": "engines, stacks and reconstructions at the sizes of papers, on a CUDA device",
+    "loading": "reading and simulating a measurement beside the fit that its configuration asks for",
     "lidc30": "quality on the problem LIDC 30 over seeds",
     "htc2022": "quality on measured fan-beam data",
     "quality": "quality of every method on every task, with real data: docs/results.md",
