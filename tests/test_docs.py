@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from dip_lightning.cli import main
 from dip_lightning.inputs import InitialEstimate
 from dip_lightning.methods import DIP
 from tests.support import TinyNetwork, fit, matrix_measurement
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+METHODS = sorted((ROOT / "docs" / "methods").glob("*.md"))
+#: Put behind the commands of the pages: a few steps, small images and networks. Later options win.
+SHORT = {
+    "fit": ["--model.outer_steps=2", "--model.inner_steps=1", "--record.preview=false", "--record.overwrite=true"],
+    "pretrain": ["--data.images=8", "--data.batch_size=2", "--data.validation_images=1", "--trainer.max_epochs=1"],
+}
+SHORTER = {
+    "edip": ["--data.size=64", "--model.network.channels=[4,4,4,4,4]"],
+    "mask_steps": ["--model.mask_steps=1"],
+    "--model.dim": ["--model.dim=2"],
+    "pretrain ": ["--data.workers=0", "--trainer.callbacks.every=1", "--trainer.enable_progress_bar=false"],
+}
 
 
 def code_of(page: Path, language: str = "python") -> list[str]:
@@ -54,6 +68,41 @@ def test_the_code_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_the_new_method_on_the_page_is_short() -> None:
     assert len(code_of(ROOT / "docs" / "extending.md")[0].splitlines()) < 40
+
+
+def commands_of(page: Path) -> list[str]:
+    text = "".join(code_of(page, "bash")).replace("\\\n", " ")
+    return [line for line in text.splitlines() if line.startswith("dip-lightning ")]
+
+
+@pytest.mark.parametrize("page", METHODS, ids=lambda page: page.stem)
+def test_the_examples_of_the_method_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As written, on embedded images; only shorter."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    commands = commands_of(page)
+    assert commands, f"{page.name} has no example"
+    for command in commands:
+        arguments = shlex.split(command)[1:]
+        where = f"{page.stem} {command}"
+        more = [option for key, options in SHORTER.items() if key in where for option in options]
+        assert main([*arguments, *SHORT[arguments[0]], "--trainer.accelerator=cpu", *more]) == 0, command
+    if "fit" in commands[-1]:
+        assert list(tmp_path.glob("runs/**/summary.json"))
+
+
+def test_the_other_fits_are_understood(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their configurations and options exist; nothing is fitted."""
+    monkeypatch.chdir(ROOT)
+    pages = [page for page in PAGES if page not in METHODS]
+    commands = {command for page in pages for command in commands_of(page) if " fit --config configs/" in command}
+    ours = [shlex.split(command, comments=True)[1:] for command in sorted(commands) if not command.endswith("...")]
+    assert len(ours) > 20
+    for arguments in ours:
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, "--print_config"])
+        assert ended.value.code in (0, None), f"{arguments}: {capsys.readouterr().err}"
+        capsys.readouterr()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
