@@ -155,7 +155,7 @@ class DIPCLI(LightningCLI):
         """Give loggers the resolved configuration and the whole record; leave out a W&B that cannot be reached."""
         if not self.trainer.loggers:
             return
-        self.trainer.loggers = without_unreachable(self.trainer.loggers)
+        self.trainer.loggers = without_unreachable(self.trainer.loggers, job_type=self.model.name)
         config = self.config[str(self.subcommand)].clone()
         config.pop("config", None)
         text = self._parser(self.subcommand).dump(config)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pytorch_lightning.loggers import CSVLogger
 
 from dip_lightning.run_folder import written_whole
 
@@ -45,7 +46,7 @@ def log_image(logger: Any, name: str, levels: np.ndarray, step: int) -> bool:
 
     Args:
         logger: ``WandbLogger`` and others with ``log_image``; ``TensorBoardLogger`` and others whose experiment has
-            ``add_image``; any other is left alone.
+            ``add_image``; ``CSVLogger``, which gets files in a folder ``pictures``; any other is left alone.
         name: Name of the picture.
         levels: ``[H, W]`` or ``[H, W, 3]``, ``uint8``.
         step: Optimiser steps so far.
@@ -59,5 +60,8 @@ def log_image(logger: Any, name: str, levels: np.ndarray, step: int) -> bool:
     experiment = getattr(logger, "experiment", None)
     if experiment is not None and hasattr(experiment, "add_image"):
         experiment.add_image(name, levels, step, dataformats="HW" if levels.ndim == 2 else "HWC")
+        return True
+    if isinstance(logger, CSVLogger):
+        write_png(Path(logger.log_dir) / "pictures" / f"{name}_{step:06d}.png", levels)
         return True
     return False

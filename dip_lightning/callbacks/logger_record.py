@@ -41,6 +41,8 @@ class LoggerRecord(pl.Callback):
                 logger.log_hyperparams(self.config)
             if is_wandb(logger):
                 logger.experiment.define_metric("*", step_metric="iteration", step_sync=True)
+                if isinstance(pl_module, BaseDIP):
+                    add_tag(logger.experiment, pl_module.measurement.task)
         if isinstance(pl_module, BaseDIP) and not any(isinstance(c, Pictures) for c in _callbacks(trainer)):
             self._steps = log_spaced(_PICTURES, pl_module.outer_steps)
 
@@ -76,6 +78,18 @@ def _log_row(logger: Any, row: dict[str, Any], pl_module: pl.LightningModule) ->
         numbers = {f"final/{name}": float(value) for name, value in row.items() if isinstance(value, int | float)}
         logger.log_metrics(numbers, step=getattr(pl_module, "iteration", None))
         logger.save()
+
+
+def add_tag(run: Any, task: str) -> None:
+    """Tag W&B's run with the task, which is known only now, unless it has the tag.
+
+    Args:
+        run: W&B's run.
+        task: The tag; its first 64 characters count.
+    """
+    tags = tuple(getattr(run, "tags", None) or ())
+    if task[:64] not in tags:
+        run.tags = (*tags, task[:64])
 
 
 def _log_pictures(trainer: pl.Trainer, pl_module: BaseDIP) -> None:

@@ -30,17 +30,22 @@ def is_wandb(logger: Any) -> bool:
     return any(kind.__name__ == "WandbLogger" for kind in type(logger).__mro__)
 
 
-def without_unreachable(loggers: list[Any]) -> list[Any]:
+def without_unreachable(loggers: list[Any], job_type: str | None = None) -> list[Any]:
     """Open the run of each ``WandbLogger``; offline where the server does not answer. A fit does not wait for it.
 
     Args:
         loggers: The trainer's loggers.
+        job_type: What W&B calls the kind of run, here the method; for loggers that do not say themselves.
 
     Returns:
         Those that work: all, unless not even an offline run can be opened.
     """
     for name, value in _LIMITS.items():
         os.environ.setdefault(name, value)
+    for arguments in [getattr(logger, "_wandb_init", {}) for logger in loggers if is_wandb(logger)]:
+        arguments["job_type"] = arguments.get("job_type") or job_type
+        if arguments.get("anonymous") is None:
+            arguments.pop("anonymous", None)  # wandb warns of it, whatever it is
     return [logger for logger in loggers if not is_wandb(logger) or open_run(logger)]
 
 

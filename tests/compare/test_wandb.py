@@ -57,7 +57,7 @@ def test_comparison_with_the_wandb_logger(tmp_path):
     assert first.exited
     assert second.exited
     assert {run.job_type for run in (first, second)} == {"dip", "other"}
-    assert (first.group, first.tags) == ("my comparison", ["ct"])
+    assert (first.group, first.tags) == ("my comparison", ["ct"])  # data and task have one name here
     assert first.axes["*"] == "iteration"
     assert first.config["model"]["init_args"]["outer_steps"] == 30
     rows = [row for row in first.history if "psnr" in row]
@@ -75,11 +75,13 @@ def test_comparison_with_the_wandb_logger(tmp_path):
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
 
 
-def test_csv_and_tensorboard_get_the_same_curves(tmp_path):
+def test_csv_and_tensorboard_get_the_same_curves_and_pictures(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     logger = {"class_path": "CSVLogger", "init_args": {"save_dir": str(tmp_path / "log"), "name": "n"}}
+    board = {"class_path": "TensorBoardLogger", "init_args": {"save_dir": str(tmp_path / "board"), "name": "n"}}
     config = tmp_path / "fit.yaml"
     plan = write_plan(tmp_path)
-    config.write_text(json.dumps({**with_logger([logger]), "data": plan_data(plan)}))
+    config.write_text(json.dumps({**with_logger([logger, board]), "data": plan_data(plan)}))
     assert main(["fit", "--config", str(config), "--record.run_dir", str(tmp_path / "run")]) == 0
     logged: dict[int, dict[str, str]] = {}
     with next((tmp_path / "log").rglob("metrics.csv")).open() as file:
@@ -93,6 +95,27 @@ def test_csv_and_tensorboard_get_the_same_curves(tmp_path):
     final = json.loads((tmp_path / "run" / "summary.json").read_text())["psnr"]["estimate"]
     assert float(logged[30]["final/psnr_estimate"]) == pytest.approx(final)
     assert "outer_steps" in next((tmp_path / "log").rglob("hparams.yaml")).read_text()
+
+    board_folder = next((tmp_path / "board").rglob("events.*")).parent
+    events = accumulator.EventAccumulator(str(board_folder), {"images": 0, "scalars": 0})  # all of them
+    events.Reload()
+    for name in ("loss", "psnr"):
+        values = {event.step: event.value for event in events.Scalars(name)}
+        assert values == pytest.approx({step: float(recorded[step][name]) for step in (10, 20, 30)}, rel=1e-5)
+    pictures = [path.stem for path in sorted((tmp_path / "log").rglob("pictures/*.png"))]
+    assert pictures == [f"estimate_{image.step:06d}" for image in events.Images("estimate")]
+    assert pictures[-1] == "estimate_000030"
+
+
+def test_a_single_fit_is_labelled_too(wandb: Any, tmp_path: Path) -> None:
+    logger = {"class_path": "WandbLogger", "init_args": {"save_dir": str(tmp_path / "wb"), "offline": True}}
+    (tmp_path / "wb").mkdir()
+    config = tmp_path / "fit.yaml"
+    config.write_text(json.dumps({**with_logger(logger, 2), "data": plan_data(write_plan(tmp_path))}))
+    assert main(["fit", "--config", str(config), "--record.run_dir", str(tmp_path / "run")]) == 0
+    wandb.teardown()
+    (run,) = read_runs(tmp_path / "wb")
+    assert (run.job_type, run.tags) == ("dip", ["ct"])
 
 
 def plan_data(plan: Path) -> Any:
