@@ -96,8 +96,8 @@ def _limits(fits: Sequence[Entry], levels: Sequence[float]) -> tuple[float, floa
     """Limits that show where methods differ: the first iterates, which are far below, are cut off."""
     top = max([value for entry in fits for value in entry["curve"]["psnr"]] + list(levels))
     ends = [entry["curve"]["psnr"][-1] for entry in fits]
-    low = max(min([*ends, *levels]) - 2, top - 20)
-    return low, top + 0.8
+    low = max(min([*ends, *levels]) - 3, top - 20)
+    return low, top + 0.09 * (top - low)
 
 
 def save(figure: Any, path: Path) -> int:
@@ -125,16 +125,13 @@ def save(figure: Any, path: Path) -> int:
 
 
 def _smaller_and_smaller(picture: Any) -> Iterator[Any]:
-    """The picture in grey if it is, else with a palette; then with fewer colours."""
+    """The picture as it is, in grey if it is grey; then with a palette, and with fewer colours."""
     from PIL import Image
 
     grey = picture.convert("L")
-    if grey.convert("RGB").tobytes() == picture.tobytes():
-        yield grey
-    for count, dither in ((256, Image.Dither.FLOYDSTEINBERG), (256, Image.Dither.NONE), (96, Image.Dither.NONE)):
-        palette = picture.quantize(count, kmeans=1)
-        colours = palette.getpalette()
-        brightest = max(range(0, len(colours), 3), key=lambda place: sum(colours[place : place + 3]))
-        colours[brightest : brightest + 3] = [255, 255, 255]  # the paper stays white
-        palette.putpalette(colours)
+    yield grey if grey.convert("RGB").tobytes() == picture.tobytes() else picture
+    for count, dither in ((255, Image.Dither.FLOYDSTEINBERG), (255, Image.Dither.NONE), (95, Image.Dither.NONE)):
+        colours = picture.quantize(count, kmeans=1).getpalette()[: 3 * count]
+        palette = Image.new("P", (1, 1))
+        palette.putpalette([*colours, 255, 255, 255])  # the paper stays white
         yield picture.quantize(palette=palette, dither=dither)
