@@ -40,12 +40,7 @@ def joseph_matrix(geometry: Geometry) -> Any:
     """
     check_memory(geometry)
     height, width = geometry.image_shape
-    points, directions = geometry.rays()
-    # Position in units of pixels from the centre of pixel (0, 0): (row, column).
-    start = np.stack([(height - 1) / 2 - points[:, 1] / geometry.pixel_size,
-                      (width - 1) / 2 + points[:, 0] / geometry.pixel_size])  # fmt: skip
-    step = np.stack([-directions[:, 1], directions[:, 0]])
-    steep = np.abs(step[0]) >= np.abs(step[1])
+    start, step, steep = rays_in_pixels(geometry)
     sizes, strides = (height, width), (width, 1)
     parts = []
     for main, chosen in ((0, steep), (1, ~steep)):
@@ -61,11 +56,40 @@ def joseph_matrix(geometry: Geometry) -> Any:
     return matrix.T.tocsr().T.tocsr()  # sorts the indices of every row, in linear time
 
 
+def rays_in_pixels(geometry: Geometry) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Describe the rays on the image grid.
+
+    Args:
+        geometry: Rays and image grid.
+
+    Returns:
+        A point of each ray and its direction, ``[2, rays]``, as (row, column) in units of pixels from the centre of
+        pixel (0, 0); and whether it advances by rows rather than by columns.
+    """
+    height, width = geometry.image_shape
+    points, directions = geometry.rays()
+    start = np.stack([(height - 1) / 2 - points[:, 1] / geometry.pixel_size,
+                      (width - 1) / 2 + points[:, 0] / geometry.pixel_size])  # fmt: skip
+    step = np.stack([-directions[:, 1], directions[:, 0]])
+    return start, step, np.abs(step[0]) >= np.abs(step[1])
+
+
 def check_memory(geometry: Geometry) -> None:
     """Refuse a matrix that this machine cannot hold, rather than let the system kill the fit.
 
     Raises:
         ConfigurationError: If matrix and transpose, and what building them takes, exceed the machine's memory.
+    """
+    complaint = too_large(geometry)
+    if complaint is not None:
+        raise ConfigurationError(f"{complaint} Use fewer views, bins or pixels, or a physics that stores no matrix.")
+
+
+def too_large(geometry: Geometry) -> str | None:
+    """Say what the system matrix would take if this machine cannot hold it; ``None`` if it can.
+
+    Args:
+        geometry: Rays and image grid.
     """
     spacing = geometry.detector_spacing
     if isinstance(geometry, FanGeometry):
@@ -75,12 +99,12 @@ def check_memory(geometry: Geometry) -> None:
     rays = min(detectors, max(height, width) * geometry.pixel_size / spacing)
     needed = 2 * BYTES_PER_ENTRY * 2 * views * rays * min(height, width)
     available = _memory()
-    if available is not None and needed > available:
-        raise ConfigurationError(
-            f"The system matrix of {views} views of {detectors} detectors and {height}x{width} pixels takes about "
-            f"{needed / 2**30:.0f} GiB while it is built; this machine has {available / 2**30:.0f}. Use fewer views, "
-            "bins or pixels, or a physics that stores no matrix, such as deepinv.physics.Tomography."
-        )
+    if available is None or needed <= available:
+        return None
+    return (
+        f"The system matrix of {views} views of {detectors} detectors and {height}x{width} pixels takes about "
+        f"{needed / 2**30:.0f} GiB while it is built; this machine has {available / 2**30:.0f}."
+    )
 
 
 def _memory() -> int | None:

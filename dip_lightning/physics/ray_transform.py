@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from dip_lightning.errors import ConfigurationError, MeasurementError
 from dip_lightning.physics.cache import system_matrix
 from dip_lightning.physics.fbp import FBPFilter, filtered_back_projection
 from dip_lightning.physics.geometry import Geometry, check_positive
+from dip_lightning.physics.joseph import too_large
+from dip_lightning.physics.linear_map import LinearMap
+from dip_lightning.physics.on_the_fly import JosephRays
 from dip_lightning.physics.sparse import SparseMap
 
 
@@ -20,23 +24,36 @@ class RayTransform(LinearPhysics):
     r"""Line integrals of an image along the rays of a scan: :math:`y = s \int x \,\mathrm{d}\ell`, lengths in mm.
 
     Joseph's method as a stored sparse matrix; the adjoint, and the gradient, are its exact transpose. Runs in the
-    matrix's precision (float32; ``.double()`` for float64) whatever autocast says.
+    matrix's precision (float32; ``.double()`` for float64) whatever autocast says. Where the matrix would not fit into
+    this machine's memory, its entries are worked out at each application, with a warning: that is slower.
 
     Args:
         geometry: Rays and image grid.
         scale: Factor :math:`s` on the line integrals; ``1 / pixel_size`` counts lengths in pixels.
         cache_folder: Where the matrix is kept; ``DIP_LIGHTNING_CACHE`` or the user's cache folder unless given.
+        stored: Whether to store the matrix; ``None`` does where it fits.
 
     Raises:
         ConfigurationError: If the scale is not positive.
     """
 
-    def __init__(self, geometry: Geometry, scale: float = 1.0, cache_folder: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        geometry: Geometry,
+        scale: float = 1.0,
+        cache_folder: str | Path | None = None,
+        stored: bool | None = None,
+    ) -> None:
         super().__init__(img_size=(1, *geometry.image_shape))
         self.geometry = geometry
         self.scale = check_positive("scale", scale)
         folder = None if cache_folder is None else Path(cache_folder)
-        self.matrix = SparseMap(system_matrix(geometry, folder), scale)
+        if stored is None and (complaint := too_large(geometry)) is not None:
+            stored = False
+            warnings.warn(f"{complaint} Rays are worked out at each application instead, slower.", stacklevel=2)
+        self.matrix: LinearMap = (
+            JosephRays(geometry, scale) if stored is False else SparseMap(system_matrix(geometry, folder), scale)
+        )
 
     @property
     def dtype(self) -> torch.dtype:

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from dip_lightning.physics.linear_map import LinearMap
 
 PARTS = ("pointers", "indices", "values")
 
 
-class SparseMap(nn.Module):
+class SparseMap(LinearMap):
     """Applies a sparse matrix, or its transpose, to every member of a batch.
 
     Both are stored in compressed rows, so that each application reads memory in order and is bitwise reproducible on
@@ -41,14 +43,6 @@ class SparseMap(nn.Module):
         """Precision of the entries."""
         return self.get_buffer("direct_values").dtype
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the matrix: ``[B, N] -> [B, M]``."""
-        return _Apply.apply(x.to(self.dtype), self.direct, self.adjoint)
-
-    def transposed(self, y: Tensor) -> Tensor:
-        """Apply the transpose: ``[B, M] -> [B, N]``."""
-        return _Apply.apply(y.to(self.dtype), self.adjoint, self.direct)
-
     def direct(self, x: Tensor) -> Tensor:
         """Apply the matrix without autograd."""
         return _multiply(self._matrix("direct", self.shape), x)
@@ -71,26 +65,6 @@ class SparseMap(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_built": {}}  # copies and pickles build their own views
-
-
-class _Apply(torch.autograd.Function):
-    """A linear map whose derivative is given; it is linear too, so that gradients of gradients work."""
-
-    @staticmethod
-    def forward(x: Tensor, direct: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor]) -> Tensor:
-        return direct(x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, ctx.direct, ctx.adjoint = inputs
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _Apply.apply(gradient, ctx.adjoint, ctx.direct), None, None
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
-        return _Apply.apply(tangent, ctx.direct, ctx.adjoint)
 
 
 def _multiply(matrix: Tensor, x: Tensor) -> Tensor:
