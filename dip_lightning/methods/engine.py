@@ -41,8 +41,8 @@ class Engine:
 class Compiled(Engine):
     """The network through ``torch.compile``; physics, losses and optimiser as they are.
 
-    The network is compiled in place: its parameters, and the names in checkpoints, stay the same, and the next fit of
-    the same network object finds it compiled.
+    The network is compiled in place: its parameters, and the names in checkpoints, stay the same. The next fit of the
+    same network object finds it compiled, and so does, in the same process, another one of the same class and shapes.
     """
 
     def __init__(self) -> None:

@@ -234,3 +234,19 @@ def test_compiled_equals_eager(members: int) -> None:
     assert compiled.network.state_dict().keys() == eager.network.state_dict().keys()
     fit(compiled, measurement, callbacks())  # weights in place: nothing is compiled again
     torch.testing.assert_close(compiled.last_output, eager.last_output, rtol=0, atol=1e-8)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="torch.compile needs a C++ compiler on the CPU")
+def test_the_next_job_of_a_process_compiles_nothing() -> None:
+    """Each job builds its own network; compiled code is found by the class and the shapes."""
+    from torch._dynamo.utils import counters
+
+    def graphs() -> int:
+        return int(counters["stats"]["unique_graphs"])
+
+    fit(method(engine="compile"), matrix_measurement(), callbacks())
+    before = graphs()
+    assert before > 0
+    fit(method(engine="compile"), matrix_measurement(seed=1), callbacks())
+    assert graphs() == before
