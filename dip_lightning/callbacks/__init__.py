@@ -11,6 +11,7 @@ from dip_lightning.callbacks.metrics import ReconstructionMetrics
 from dip_lightning.callbacks.pictures import Pictures
 from dip_lightning.callbacks.posterior import PosteriorSamples
 from dip_lightning.callbacks.progress import DIPProgress
+from dip_lightning.callbacks.proximal_update import ProximalInputUpdate
 from dip_lightning.callbacks.result_writer import ResultWriter
 from dip_lightning.callbacks.stopping import StoppingRule
 from dip_lightning.callbacks.sure_stopping import SUREStopping
@@ -28,6 +29,7 @@ __all__ = [
     "LearnedInput",
     "Pictures",
     "PosteriorSamples",
+    "ProximalInputUpdate",
     "ReconstructionMetrics",
     "ResultWriter",
     "ResumeCheckpoint",

@@ -21,7 +21,8 @@ class FitState(pl.LightningModule):
         iteration: Optimiser steps made.
         outer_step: Outer steps made; the loop stops on this counter, also after a resume.
         last_output: Network output of the last step, ``[B, C, H, W]``, taken in train mode.
-        reports: Images that callbacks offer: ``average``, ``selected``, ``uncertainty``, each ``[B, C, H, W]``.
+        reports: Images that callbacks offer: ``average``, ``consistent``, ``selected``, ``uncertainty``, each
+            ``[B, C, H, W]``.
         record: Values of the current outer step, each ``[B]``: losses, and what callbacks add.
         stopped_by: Why the fit ended; empty while it runs.
         roster: Who of the batch is still fitted, and why others are not.
@@ -64,12 +65,14 @@ class FitState(pl.LightningModule):
     @property
     def current_estimate(self) -> Tensor:
         """The image that would be reported if the fit ended now and no stopping rule had chosen: ``[B, C, H, W]``."""
-        average = self.reports.get("average")
-        return self.last_output if average is None else average
+        for name in ("consistent", "average"):
+            if name in self.reports:
+                return self.reports[name]
+        return self.last_output
 
     @property
     def estimate(self) -> Tensor:
-        """The image that is reported: the iterate chosen by a stopping rule, else the average, else the last output."""
+        """The image that is reported: the iterate chosen by a stopping rule, else :attr:`current_estimate`."""
         selected = self.reports.get("selected")
         if selected is None:
             return self.current_estimate
@@ -86,7 +89,7 @@ class FitState(pl.LightningModule):
         """Offer an image to the run folder, and as the estimate where it is one.
 
         Args:
-            name: ``average``, ``selected`` or ``uncertainty``.
+            name: ``average``, ``consistent``, ``selected`` or ``uncertainty``.
             image: ``[B, C, H, W]``; rows of members that have stopped are left as they were. In ``selected``, NaN
                 stands for members without a selection.
         """

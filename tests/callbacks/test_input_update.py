@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ import torch
 from deepinv.physics import MRI, Inpainting, Physics
 from torch import Tensor, nn
 
-from dip_lightning.callbacks import DataConsistentInputUpdate, InputUpdate
+from dip_lightning.callbacks import DataConsistentInputUpdate, InputUpdate, OutputAveraging, ProximalInputUpdate
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.inputs import InitialEstimate, UniformNoise
 from dip_lightning.measurement import Measurement
@@ -130,3 +132,50 @@ def test_wrong_settings_are_refused() -> None:
     for wrong in ({"output": "next"}, {"every": 0}, {"correction": "inverse"}):
         with pytest.raises(ConfigurationError, match=next(iter(wrong))):
             DataConsistentInputUpdate(**wrong)  # type: ignore[arg-type]
+
+
+def test_proximal_input_is_the_ridge_solution_of_the_data_and_the_output() -> None:
+    measurement = matrix_measurement()
+    inputs = Inputs()
+    fit(method(), measurement, [ProximalInputUpdate(weight=0.2, iterations=300), inputs])
+    physics: Any = measurement.physics
+    size = measurement.initial[0].numel()
+    shape = measurement.initial.shape
+    matrix = torch.stack([physics.A(row.reshape(shape)).flatten() for row in torch.eye(size, dtype=torch.float64)], 1)
+    scale = 0.2 * torch.linalg.matrix_norm(matrix, 2) ** 2
+    system = matrix.T @ matrix + scale * torch.eye(size, dtype=torch.float64)
+    for stored, output in inputs.rows:
+        expected = torch.linalg.solve(system, matrix.T @ measurement.y.flatten() + scale * output.flatten())
+        # The power method's norm is a few per cent off at most.
+        assert torch.linalg.norm(stored.flatten() - expected) < 0.05 * torch.linalg.norm(expected - output.flatten())
+
+
+def test_proximal_update_of_an_identity_is_a_weighted_mean() -> None:
+    measurement, channels = inpainting()
+    physics = Inpainting(img_size=(1, 8, 8), mask=torch.ones(1, 1, 8, 8))
+    measurement = replace(measurement, physics=physics)
+    inputs = Inputs()
+    fit(method(channels=channels), measurement, [ProximalInputUpdate(weight=3.0), inputs])
+    for stored, output in inputs.rows:
+        torch.testing.assert_close(stored, (measurement.y + 3 * output) / 4)
+
+
+def test_proximal_update_reports_the_solution_for_the_average() -> None:
+    measurement, channels = inpainting()
+    update = ProximalInputUpdate(weight=0.5)
+    fitted = method(channels=channels)
+    fit(fitted, measurement, [OutputAveraging(0.5), update])
+    expected = update.solve(fitted.reports["average"], fitted.measurement)
+    torch.testing.assert_close(fitted.estimate, expected)
+    silent = method(channels=channels)
+    fit(silent, measurement, [OutputAveraging(0.5), ProximalInputUpdate(weight=0.5, report=False)])
+    torch.testing.assert_close(silent.estimate, silent.reports["average"])
+
+
+def test_proximal_update_refuses_nonlinear_physics_and_impossible_weights() -> None:
+    measurement, _ = inpainting()
+    nonlinear = replace(measurement, physics=Physics(), make_initial=None)
+    with pytest.raises(ConfigurationError, match="linear"):
+        ProximalInputUpdate().on_train_start(None, SimpleNamespace(measurement=nonlinear, stored_input=measurement.y))  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="weight"):
+        ProximalInputUpdate(weight=0.0)

@@ -28,12 +28,13 @@ from dip_lightning.compare.baselines import (
     Wavelet,
     run_baseline,
 )
-from dip_lightning.compare.baselines.base import Baseline, squared_norm
+from dip_lightning.compare.baselines.base import Baseline
 from dip_lightning.compare.execute import execute
 from dip_lightning.compare.jobs import expand
 from dip_lightning.compare.plan import load_plan
 from dip_lightning.errors import ConfigurationError, MeasurementError
 from dip_lightning.measurement import Measurement
+from dip_lightning.physics.norm import squared_norm
 from tests.compare.small import DATA, write_plan
 from tests.support import matrix_measurement
 
@@ -117,6 +118,18 @@ def test_discrepancy_counts_sampled_points_of_kspace_alone():
 def test_discrepancy_needs_a_noise_level():
     with pytest.raises(MeasurementError, match="rule: fixed"):
         reconstruct(TotalVariation(rule="discrepancy"), matrix_measurement())
+
+
+def test_held_out_data_find_a_weight_without_the_noise_level():
+    measurement = denoising()
+    best = min(mse(reconstruct(TotalVariation(w, iterations=40), measurement), measurement) for w in (0.03, 0.1, 0.3))
+    measurement.noise_level = None
+    baseline = TotalVariation(rule="held_out", iterations=40)
+    image = reconstruct(baseline, measurement)
+    assert mse(image, measurement) < 1.2 * best < 0.3 * mse(measurement.y, measurement)
+    assert baseline.settings["rule"] == "held_out"
+    again = TotalVariation(weight=baseline.settings["weight"], iterations=400)
+    torch.testing.assert_close(reconstruct(again, measurement), image, atol=0.02, rtol=0)  # wherever it starts
 
 
 def test_weight_does_not_depend_on_the_scale_of_the_operator():

@@ -14,7 +14,14 @@ import torch
 from deepinv.models import TVDenoiser
 from torch import nn
 
-from dip_lightning.callbacks import EarlyStoppingWMV, InputUpdate, LearnedInput, OutputAveraging, PosteriorSamples
+from dip_lightning.callbacks import (
+    EarlyStoppingWMV,
+    InputUpdate,
+    LearnedInput,
+    OutputAveraging,
+    PosteriorSamples,
+    ProximalInputUpdate,
+)
 from dip_lightning.inputs import InitialEstimate, UniformNoise
 from dip_lightning.methods import (
     DIP,
@@ -72,6 +79,11 @@ class Entry:
 METHODS: dict[str, Entry] = {
     "dip": Entry(DIP, options={"initial_input": UniformNoise(1), "input_noise": 1 / 30}),
     "aseqdip": Entry(ASeqDIP, lambda: [InputUpdate()], {"initial_input": InitialEstimate("minmax")}),
+    "aseqdip_proximal": Entry(
+        ASeqDIP,
+        lambda: [OutputAveraging(0.9), ProximalInputUpdate(iterations=3)],
+        {"initial_input": InitialEstimate("minmax")},
+    ),
     "tvdip": Entry(TVDIP, options={"initial_input": UniformNoise(1), "tv_weight": 1e-3}),
     "tvdipsplitting": Entry(TVDIPSplitting, options={"initial_input": UniformNoise(1), "inner_steps": 3}),
     "esdip": Entry(ESDIP, lambda: [EarlyStoppingWMV(window=4, patience=500)], {"initial_input": UniformNoise(1)}),

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from deepinv.physics import LinearPhysics
 from torch import Tensor
 
@@ -53,24 +52,3 @@ def linear(measurement: Measurement, baseline: Baseline) -> LinearPhysics:
         name = type(measurement.physics).__name__
         raise ConfigurationError(f"{type(baseline).__name__} needs linear physics, and {name} is not.")
     return measurement.physics
-
-
-def squared_norm(physics: LinearPhysics, like: Tensor, iterations: int = 30) -> float:
-    r"""Largest eigenvalue of :math:`A^\top A` by the power method.
-
-    Args:
-        physics: :math:`A`.
-        like: An image, ``[B, C, H, W]``.
-        iterations: Steps; 30 find it within a few per cent, and callers leave that much room.
-
-    Returns:
-        :math:`\|A\|^2`.
-    """
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)
-    norm = torch.ones((), device=like.device)
-    for _ in range(iterations):
-        x = x / x.norm()
-        x = physics.A_adjoint(physics.A(x))
-        norm = x.norm()
-    return float(norm)

@@ -1,10 +1,8 @@
 r"""Penalised least squares :math:`\min_x \tfrac12 \|A x - y\|^2 + w R(x)` with a convex penalty.
 
 The weight is stated in units of the image: :math:`w = \mathrm{weight} \cdot \|A\|^2`, so that one gradient step is
-followed by denoising with threshold ``weight`` whatever the scale of :math:`A`. It is fixed, or found by Morozov's
-discrepancy principle: the largest weight whose residual is what the noise explains,
-:math:`\|A x_w - y\|^2 = \tau^2 m \sigma^2` with :math:`m` data values of noise level :math:`\sigma` (points of
-k-space that were not sampled are zero and do not count). Neither looks at the target.
+followed by denoising with threshold ``weight`` whatever the scale of :math:`A`. It is fixed, or found by a rule of
+:mod:`~dip_lightning.compare.baselines.weights`. None looks at the target.
 """
 
 from __future__ import annotations
@@ -12,19 +10,21 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
+import torch
 from deepinv.physics import LinearPhysics
 from torch import Tensor
 
-from dip_lightning.compare.baselines.base import Baseline, Watch, linear, squared_norm
-from dip_lightning.errors import ConfigurationError, MeasurementError, check_option
+from dip_lightning.compare.baselines.base import Baseline, Watch, linear
+from dip_lightning.compare.baselines.weights import by_discrepancy, by_held_out
+from dip_lightning.errors import ConfigurationError, check_option
+from dip_lightning.functional.held_out import Unit
 from dip_lightning.measurement import Measurement
-from dip_lightning.physics.noise_level import present_data
+from dip_lightning.physics.norm import squared_norm
 
-Rule = Literal["fixed", "discrepancy"]
+Rule = Literal["fixed", "discrepancy", "held_out"]
 Prox = Callable[[Tensor, float], Tensor]
-_SEARCH = 12  # halvings of the interval, in the logarithm
 
 
 class PenalisedLeastSquares(Baseline):
@@ -33,21 +33,36 @@ class PenalisedLeastSquares(Baseline):
     Args:
         weight: Weight of the penalty in units of the image; where the rule finds it, the largest that is tried is a
             hundred times this.
-        rule: ``fixed``, or ``discrepancy`` (needs the noise level).
+        rule: ``fixed``; ``discrepancy``, which needs the noise level; or ``held_out``, which needs nothing.
         iterations: Iterations of FISTA (Beck and Teboulle, SIAM J. Imaging Sci. 2009) for each weight.
         tau: Factor of the noise level in the discrepancy principle.
+        fraction: Part of the data that ``held_out`` keeps from the search.
+        unit: What it keeps: ``element`` (pixels, detector bins, points of k-space), ``view`` or ``line``.
 
     Raises:
-        ConfigurationError: If a number is out of range or the rule is unknown.
+        ConfigurationError: If a number is out of range or an option is unknown.
     """
 
-    def __init__(self, weight: float = 0.01, rule: Rule = "fixed", iterations: int = 200, tau: float = 1.0) -> None:
-        if weight <= 0 or iterations < 1 or tau <= 0:
-            raise ConfigurationError(f"weight={weight}, iterations={iterations} and tau={tau} must be positive.")
+    def __init__(
+        self,
+        weight: float = 0.01,
+        rule: Rule = "fixed",
+        iterations: int = 200,
+        tau: float = 1.0,
+        fraction: float = 0.05,
+        unit: Unit = "element",
+    ) -> None:
+        if weight <= 0 or iterations < 1 or tau <= 0 or not 0 < fraction < 1:
+            raise ConfigurationError(
+                f"weight={weight}, iterations={iterations} and tau={tau} must be positive, and fraction={fraction} "
+                "between 0 and 1."
+            )
         self.weight = weight
         self.rule = check_option("rule", rule, get_args(Rule))
         self.iterations = iterations
         self.tau = tau
+        self.fraction = fraction
+        self.unit: Unit = check_option("unit", unit, get_args(Unit))  # type: ignore[assignment]
 
     @abstractmethod
     def prox(self, measurement: Measurement) -> Prox:
@@ -57,30 +72,27 @@ class PenalisedLeastSquares(Baseline):
         """Solve with the fixed weight or the one that the rule finds; see the base class."""
         physics = linear(measurement, self)
         prox = self.prox(measurement)
-        step = 0.95 / squared_norm(physics, measurement.initial)
-        weight = self.weight
-        if self.rule == "discrepancy":
-            weight = self._discrepancy(measurement, physics, prox, step)
-        self.settings = {"weight": weight, "rule": self.rule, "tau": self.tau, "iterations": self.iterations}
-        return fista(measurement.initial, measurement.y, physics, prox, weight, step, self.iterations, watch)
+        step = 0.95 / float(squared_norm(physics, measurement.initial).max())
 
-    def _discrepancy(self, measurement: Measurement, physics: LinearPhysics, prox: Prox, step: float) -> float:
-        level = measurement.noise_level
-        if not level:
-            raise MeasurementError(
-                f"{type(self).__name__} with rule: discrepancy needs the noise level of {', '.join(measurement.ids)}, "
-                f"which is {'zero' if level == 0 else 'unknown'}; use rule: fixed."
-            )
-        values = int(present_data(measurement).sum()) * (2 if measurement.y.is_complex() else 1)
-        allowed = self.tau**2 * values * level**2
-        low, high = math.log(self.weight / 1000), math.log(self.weight * 100)
-        x = measurement.initial
-        for _ in range(_SEARCH):  # the residual grows with the weight
-            middle = (low + high) / 2
-            x = fista(x, measurement.y, physics, prox, math.exp(middle), step, self.iterations // 2 + 1, _unwatched)
-            residual = float((physics.A(x) - measurement.y).abs().square().sum())
-            low, high = (middle, high) if residual < allowed else (low, middle)
-        return math.exp(low)
+        weight, start, iterations = self.weight, measurement.initial, self.iterations
+        settings: dict[str, Any] = {"rule": self.rule, "iterations": iterations}
+
+        def solve(y: Tensor, operator: LinearPhysics, start: Tensor, weight: float) -> Tensor:
+            few = iterations // 2 + 1  # each starts where the last one ended
+            return fista(start, y, operator, prox, weight, step, few, _unwatched)
+
+        def solve_anew(y: Tensor, operator: LinearPhysics, weight: float) -> Tensor:
+            return fista(torch.zeros_like(start), y, operator, prox, weight, step, iterations, _unwatched)
+
+        if self.rule == "discrepancy":
+            settings["tau"] = self.tau
+            weight = by_discrepancy(measurement, physics, solve, weight, self.tau, type(self).__name__)
+        elif self.rule == "held_out":
+            settings |= {"fraction": self.fraction, "unit": self.unit}
+            weight = by_held_out(measurement, physics, solve_anew, weight, self.fraction, self.unit, seed)
+            start = torch.zeros_like(start)  # as in the search: the first image knows the data that were held out there
+        self.settings = {"weight": weight, **settings}
+        return fista(start, measurement.y, physics, prox, weight, step, iterations, watch)
 
 
 class TotalVariation(PenalisedLeastSquares):
@@ -88,9 +100,11 @@ class TotalVariation(PenalisedLeastSquares):
 
     Args:
         weight: See :class:`PenalisedLeastSquares`.
-        rule: ``fixed`` or ``discrepancy``.
+        rule: ``fixed``, ``discrepancy`` or ``held_out``.
         iterations: Iterations of FISTA.
         tau: Factor of the noise level in the discrepancy principle.
+        fraction: Part of the data that ``held_out`` keeps from the search.
+        unit: What it keeps: ``element``, ``view`` or ``line``.
         inner_iterations: Iterations of the denoiser within each, which continues where it was.
     """
 
@@ -100,9 +114,11 @@ class TotalVariation(PenalisedLeastSquares):
         rule: Rule = "fixed",
         iterations: int = 200,
         tau: float = 1.0,
+        fraction: float = 0.05,
+        unit: Unit = "element",
         inner_iterations: int = 20,
     ) -> None:
-        super().__init__(weight, rule, iterations, tau)
+        super().__init__(weight, rule, iterations, tau, fraction, unit)
         self.inner_iterations = inner_iterations
 
     def prox(self, measurement: Measurement) -> Prox:
@@ -120,9 +136,11 @@ class Wavelet(PenalisedLeastSquares):
 
     Args:
         weight: See :class:`PenalisedLeastSquares`.
-        rule: ``fixed`` or ``discrepancy``.
+        rule: ``fixed``, ``discrepancy`` or ``held_out``.
         iterations: Iterations of FISTA.
         tau: Factor of the noise level in the discrepancy principle.
+        fraction: Part of the data that ``held_out`` keeps from the search.
+        unit: What it keeps: ``element``, ``view`` or ``line``.
         wavelet: Name of the wavelet, as PyWavelets knows it.
         levels: Levels of the transform.
     """
@@ -133,10 +151,12 @@ class Wavelet(PenalisedLeastSquares):
         rule: Rule = "fixed",
         iterations: int = 200,
         tau: float = 1.0,
+        fraction: float = 0.05,
+        unit: Unit = "element",
         wavelet: str = "db4",
         levels: int = 3,
     ) -> None:
-        super().__init__(weight, rule, iterations, tau)
+        super().__init__(weight, rule, iterations, tau, fraction, unit)
         self.wavelet = wavelet
         self.levels = levels
 
