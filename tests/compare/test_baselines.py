@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +124,10 @@ def test_discrepancy_needs_a_noise_level():
 def test_held_out_data_find_a_weight_without_the_noise_level():
     measurement = denoising()
     best = min(mse(reconstruct(TotalVariation(w, iterations=40), measurement), measurement) for w in (0.03, 0.1, 0.3))
-    measurement.noise_level = None
+    measurement = replace(measurement, noise_level=None)
     baseline = TotalVariation(rule="held_out", iterations=40)
     image = reconstruct(baseline, measurement)
-    assert mse(image, measurement) < 1.2 * best < 0.3 * mse(measurement.y, measurement)
+    assert mse(image, measurement) < 1.5 * best < 0.3 * mse(measurement.y, measurement)
     assert baseline.settings["rule"] == "held_out"
     again = TotalVariation(weight=baseline.settings["weight"], iterations=400)
     torch.testing.assert_close(reconstruct(again, measurement), image, atol=0.02, rtol=0)  # wherever it starts

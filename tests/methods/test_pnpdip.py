@@ -93,6 +93,19 @@ def test_denoisers_of_deepinv_fit_as_they_are(denoiser: nn.Module) -> None:
     assert not torch.equal(pnp.split_image, pnp.last_output)
 
 
+def test_block_matching_fits_without_a_further_package() -> None:
+    pytest.importorskip("ptwt", reason="ptwt is in the baselines extra")
+    from deepinv.models import BM3D
+
+    try:
+        denoiser = BM3D(use_legacy=False)
+    except TypeError:
+        pytest.skip("deepinv before 0.5 has the package bm3d alone")
+    pnp = method(denoiser=denoiser, sigma=0.05, outer_steps=2)
+    fit(pnp, matrix_measurement(size=16, rows=40))
+    assert pnp.split_image.isfinite().all()
+
+
 def test_a_trained_denoiser_takes_its_weights_from_a_file(tmp_path: Path) -> None:
     small = {"in_channels": 1, "out_channels": 1, "nc": (4, 4, 4, 4), "nb": 1}
     torch.manual_seed(0)
