@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -49,6 +50,13 @@ def test_each_device_gets_its_group() -> None:
     dealt = shares(configuration(data={"index": 4, "batch": 2}))
     assert [share.index for share in dealt] == [4, 6, 8]
     assert dealt[1].arguments == ("--trainer.devices=1", "--data.index=6")
+
+
+def test_gpus_are_told_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = SimpleNamespace(accelerator=object(), device_ids=[0, 3], num_devices=2)
+    monkeypatch.setattr("dip_lightning.side_by_side.pl.Trainer", lambda **_: machine)
+    dealt = shares(configuration(accelerator="gpu", devices=[0, 3]))
+    assert [share.arguments[0] for share in dealt] == ["--trainer.devices=[0]", "--trainer.devices=[3]"]
 
 
 def test_a_given_folder_is_divided() -> None:
