@@ -103,6 +103,6 @@ def test_data_set_is_taken_at_full_size(data_root, monkeypatch, capsys):
 
 
 def test_embedded_and_data_set_blocks_have_the_same_acquisition():
-    for task in ("denoising", "inpainting", "deblurring"):
+    for task in ("denoising", "inpainting", "deblurring", "superresolution", "compressedsensing"):
         blocks = [yaml.safe_load((CONFIGS / "data" / f"{name}.yaml").read_text()) for name in (task, f"cbsd68_{task}")]
         assert blocks[0]["init_args"]["acquisition"] == blocks[1]["init_args"]["acquisition"]

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fake_data.fastmri import write_volume
 from fake_data.lodopab import write_files
 from jsonargparse import ArgumentParser
 
-from dip_lightning.data import CBSD68, DataExchangeCT, LoDoPaB, MeasurementDataModule, NiftiSlices
+from dip_lightning.data import CBSD68, DataExchangeCT, FastMRI, LoDoPaB, MeasurementDataModule, NiftiSlices
 
 BLOCKS = Path(__file__).parents[2] / "configs" / "data"
 DENOISING = {"class_path": "dip_lightning.physics.Denoising"}
@@ -48,14 +49,41 @@ def test_tooth(data_root, monkeypatch):
     assert module.measurement.image_shape == (1, 64, 64)
 
 
-@pytest.mark.parametrize("task", ["denoising", "inpainting", "deblurring"])
+def test_fastmri(tmp_path, monkeypatch):
+    for kind, coils in (("multicoil", 4), ("singlecoil", None)):
+        (tmp_path / "fastmri" / f"{kind}_val").mkdir(parents=True)
+        write_volume(tmp_path / "fastmri" / f"{kind}_val" / "file1.h5", coils=coils)
+    monkeypatch.setenv("DIP_LIGHTNING_DATA", str(tmp_path))
+    block = shipped("fastmri")
+    block["init_args"]["acquisition"]["init_args"]["mask"]["init_args"]["center_fraction"] = 0.2
+    module = build(block)
+    assert isinstance(module, FastMRI)
+    module.setup("fit")
+    assert module.measurement.ids == ("file1_slice01",)
+    assert module.measurement.target is not None
+    block["init_args"]["path"] = "${DIP_LIGHTNING_DATA}/fastmri/singlecoil_val"
+    block["init_args"]["acquisition"]["init_args"]["coils"] = None
+    single = build(block)
+    single.setup("fit")
+    assert single.measurement.y.shape == single.measurement.target.shape
+
+
+@pytest.mark.parametrize("task", ["denoising", "inpainting", "deblurring", "superresolution"])
 def test_cbsd68(data_root, monkeypatch, task):
     monkeypatch.setenv("DIP_LIGHTNING_DATA", str(data_root))
     module = build(shipped(f"cbsd68_{task}"))
     assert isinstance(module, CBSD68)
     module.setup("fit")
     assert sorted(module.measurement.image_shape) == [3, 320, 480]
-    assert module.measurement.task == task
+    assert module.measurement.task.replace("_", "") == task
+
+
+def test_cbsd68_for_compressed_sensing(data_root, monkeypatch):
+    monkeypatch.setenv("DIP_LIGHTNING_DATA", str(data_root))
+    module = build(shipped("cbsd68_compressedsensing"))
+    module.setup("fit")
+    assert module.measurement.image_shape == (1, 128, 128)
+    assert module.measurement.y[0].numel() == 128**2 // 4
 
 
 def test_slices(data_root):
