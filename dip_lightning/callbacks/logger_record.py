@@ -53,7 +53,8 @@ class LoggerRecord(pl.Callback):
         if not isinstance(pl_module, BaseDIP):
             return
         if (batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            others = {name: value.mean() for name, value in pl_module.record.items() if name not in pl_module.terms}
+            running = {name: pl_module.mean_of_running(value.float()) for name, value in pl_module.record.items()}
+            others = {name: value for name, value in running.items() if name not in pl_module.terms}
             others.pop("loss", None)
             pl_module.log_dict({**others, "iteration": float(pl_module.iteration)})
         if pl_module.outer_step in self._steps and pl_module.stopped_by != "nan":

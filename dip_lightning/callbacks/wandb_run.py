@@ -103,9 +103,23 @@ def _reason_for_offline(logger: Any) -> str | None:
     own = given if isinstance(given, dict) else {k: getattr(given, k) for k in getattr(given, "model_fields_set", ())}
     if (arguments.get("mode") or own.get("mode") or settings.mode) not in (None, "online", "shared"):
         return None
+    return server_unreachable(own.get("base_url"))
+
+
+def server_unreachable(url: str | None = None) -> str | None:
+    """Ask W&B's server whether it is there.
+
+    Args:
+        url: Its address, unless wandb's own settings say it.
+
+    Returns:
+        Why it cannot be reached; ``None`` if it can.
+    """
+    import wandb
+
+    settings: Any = wandb.setup().settings
     proxies = {scheme: getattr(settings, f"{scheme}_proxy", None) for scheme in ("http", "https")}
-    url = str(own.get("base_url") or settings.base_url)
-    return unreachable(url, {scheme: proxy for scheme, proxy in proxies.items() if proxy})
+    return unreachable(str(url or settings.base_url), {scheme: proxy for scheme, proxy in proxies.items() if proxy})
 
 
 def unreachable(url: str, proxies: dict[str, str] | None = None) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from dip_lightning.callbacks.wandb_run import server_unreachable
 from dip_lightning.compare.jobs import COMPARISON, read_json, run_identity, write_json
 from dip_lightning.compare.report.collect import Run, collect, read_curve
 from dip_lightning.compare.report.images import displayed_levels
@@ -59,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_UNREACHABLE = "W&B cannot be reached ({}). Push with --mode offline and upload later."
+
+
 def push(
     root: Path, project: str, entity: str | None = None, mode: str = "online", name: str | None = None
 ) -> tuple[int, int]:
@@ -81,6 +85,8 @@ def push(
         RunFolderError: If there are no runs.
         ConfigurationError: If W&B cannot be reached.
     """
+    if mode == "online" and (reason := server_unreachable()) is not None:
+        raise ConfigurationError(_UNREACHABLE.format(reason))
     runs, _ = collect(root)
     group = name or str((read_json(root / COMPARISON) or {}).get("name") or root.resolve().name)
     common = {"project": project, "entity": entity, "group": group, "mode": mode, "dir": str(root)}
@@ -120,9 +126,7 @@ def _open(settings: dict[str, Any]) -> Any:
     try:
         return wandb.init(reinit=True, resume="allow", **settings)
     except Exception as error:  # wandb raises its own errors, and those of whatever network lies below
-        raise ConfigurationError(
-            f"W&B cannot be reached ({error}). Log in with `wandb login`, or push with --mode offline and upload later."
-        ) from error
+        raise ConfigurationError(_UNREACHABLE.format(error) + " Have you logged in with `wandb login`?") from error
 
 
 def _push_run(run: Run, identity: str, digest: str, common: dict[str, Any]) -> None:

@@ -113,7 +113,6 @@ def test_a_single_fit_is_labelled_too(wandb: Any, tmp_path: Path) -> None:
     config = tmp_path / "fit.yaml"
     config.write_text(json.dumps({**with_logger(logger, 2), "data": plan_data(write_plan(tmp_path))}))
     assert main(["fit", "--config", str(config), "--record.run_dir", str(tmp_path / "run")]) == 0
-    wandb.teardown()
     (run,) = read_runs(tmp_path / "wb")
     assert (run.job_type, run.tags) == ("dip", ["ct"])
 
@@ -162,7 +161,6 @@ def test_a_server_that_does_not_answer_makes_the_run_offline(
     logger.log_metrics({"loss": 1.0}, step=1)
     folder = Path(logger.experiment.settings.sync_dir)
     logger.experiment.finish()
-    wandb.teardown()  # now the file is complete
     assert folder.is_relative_to(tmp_path)
     assert f"wandb sync {folder}" in caplog.text
     (run,) = read_runs(tmp_path)
@@ -170,6 +168,18 @@ def test_a_server_that_does_not_answer_makes_the_run_offline(
     again = time.monotonic()
     assert unreachable(silent_server) is not None
     assert time.monotonic() - again < 0.1  # a list of jobs waits once
+
+
+@pytest.mark.parametrize("silent_server", ["black hole"], indirect=True)
+def test_pushing_to_a_silent_server_is_refused_at_once(
+    wandb: Any, silent_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", silent_server)
+    write_run(tmp_path / "root", "A")
+    started = time.monotonic()
+    assert main(["wandb", str(tmp_path / "root")]) == 2
+    assert time.monotonic() - started < 4
+    assert "--mode offline" in capsys.readouterr().err
 
 
 def test_any_answer_is_an_answer() -> None:

@@ -29,7 +29,10 @@ class Stored:
 
 
 def read_runs(folder: Path) -> list[Stored]:
-    """Read every run below a folder, in the order of their files' names."""
+    """Read every run below a folder, in the order of their files' names; first wandb has to let go of them."""
+    import wandb
+
+    wandb.teardown()
     return [read_run(path) for path in sorted(folder.rglob("*.wandb"))]
 
 
