@@ -71,6 +71,13 @@ class LoggerRecord(pl.Callback):
             if is_wandb(logger):
                 logger.experiment.finish()
 
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Close W&B's run as a failed one: the next fit of this process would go on with it."""
+        loggers: list[Any] = trainer.loggers
+        for logger in loggers:
+            if is_wandb(logger):
+                logger.experiment.finish(exit_code=1)
+
 
 def _log_row(logger: Any, row: dict[str, Any], pl_module: pl.LightningModule) -> None:
     if is_wandb(logger):

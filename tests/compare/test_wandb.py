@@ -20,7 +20,7 @@ from dip_lightning.cli import main
 from dip_lightning.compare.jobs import COMPARISON
 from dip_lightning.compare.wandb_push import push, run_id
 from dip_lightning.records import summary_row
-from tests.compare.small import METHOD, write_plan
+from tests.compare.small import METHOD, with_class, write_plan
 from tests.compare.synthetic import write_run
 from tests.compare.wandb_files import read_runs
 
@@ -130,6 +130,19 @@ def wandb() -> Iterator[Any]:
     package.teardown()
     yield package
     package.teardown()
+
+
+def test_a_fit_that_fails_leaves_its_run_to_itself(wandb: Any, tmp_path: Path) -> None:
+    logger = {"class_path": "WandbLogger", "init_args": {"save_dir": str(tmp_path / "wb"), "offline": True}}
+    (tmp_path / "wb").mkdir()
+    configs = [
+        {**config, "trainer": {**METHOD["trainer"], "logger": logger}} for config in (with_class("Failing"), METHOD)
+    ]
+    methods = [{"name": name, "config": config} for name, config in zip(("fails", "works"), configs, strict=True)]
+    assert main(["compare", "--config", str(write_plan(tmp_path, methods=methods)), "--workers", "0", "--quiet"]) == 1
+    runs = {run.job_type: run for run in read_runs(tmp_path / "wb")}
+    assert {name: run.exit_code for name, run in runs.items()} == {"fails": 1, "works": 0}
+    assert runs["fails"].id != runs["works"].id
 
 
 @pytest.fixture

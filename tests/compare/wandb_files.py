@@ -26,6 +26,7 @@ class Stored:
     summary: dict[str, Any] = field(default_factory=dict)
     axes: dict[str, str] = field(default_factory=dict)
     exited: bool = False
+    exit_code: int | None = None
 
 
 def read_runs(folder: Path) -> list[Stored]:
@@ -82,7 +83,7 @@ def _add(stored: Stored, record: Any) -> None:
     elif kind == "metric":
         stored.axes[record.metric.name or record.metric.glob_name] = record.metric.step_metric
     elif kind == "exit":
-        stored.exited = True
+        stored.exited, stored.exit_code = True, record.exit.exit_code
 
 
 def _values(items: Any) -> dict[str, Any]:
