@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -41,15 +43,33 @@ def espirit(
     signal = torch.empty(image_shape, dtype=singular.dtype, device=calibration.device)
     correlations, waves = _correlations(kernels), _waves(edge, image_shape[1], calibration)
     along_rows = torch.einsum("ijde,rd->rije", correlations, _waves(edge, image_shape[0], calibration))
-    for rows in torch.arange(image_shape[0], device=calibration.device).split(
-        _ROWS
-    ):  # as many matrices as memory holds
+
+    def strongest(rows: Tensor) -> tuple[Tensor, Tensor]:
         matrices = torch.einsum("rije,ce->rcij", along_rows[rows], waves) / edge**2
         values, vectors = torch.linalg.eigh(matrices)
-        maps[:, rows], signal[rows] = vectors[..., -1].movedim(-1, 0), values[..., -1]
+        return vectors[..., -1].movedim(-1, 0), values[..., -1]
+
+    parts = torch.arange(image_shape[0], device=calibration.device).split(_ROWS)  # as many as memory holds
+    for rows, (vectors, values) in zip(parts, _side_by_side(strongest, parts, calibration.device), strict=True):
+        maps[:, rows], signal[rows] = vectors, values
     first = maps[:1]
     phase = torch.where(first.abs() > 0, first / first.abs().clamp(min=torch.finfo(signal.dtype).tiny), 1)
     return maps * phase.conj() * (signal > crop)
+
+
+def _side_by_side(
+    function: Callable[[Tensor], tuple[Tensor, Tensor]], parts: Sequence[Tensor], device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Map a function over parts: on a CPU with one thread for each, not with all threads for every tiny matrix."""
+    threads = torch.get_num_threads()
+    if device.type != "cpu":
+        yield from map(function, parts)
+        return
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield from pool.map(function, parts)
+    finally:
+        torch.set_num_threads(threads)  # the threads of the pool have set it for others, too
 
 
 def _correlations(kernels: Tensor) -> Tensor:

@@ -33,6 +33,19 @@ def test_espirit_finds_known_maps_up_to_a_phase():
     assert ((norm - 1).abs() < 1e-4).logical_or(norm == 0).all()
 
 
+def test_espirit_does_not_depend_on_the_threads_and_leaves_their_number():
+    _, data, inside = smooth_object()
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(espirit(centre(data, (24, 24)), (64, 56), crop=0.8))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(found[0][:, inside], found[1][:, inside], rtol=0, atol=1e-5)
+
+
 def test_espirit_is_sigpys():
     pytest.importorskip("sigpy", reason="sigpy is not installed")
     data, mask = kspace(), torch.ones(48, 40, dtype=torch.bool)
