@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from dip_lightning.physics.geometry import Geometry
-from dip_lightning.physics.joseph import NEGLIGIBLE, rays_in_pixels
+from dip_lightning.physics.joseph import rays_in_pixels
 from dip_lightning.physics.linear_map import LinearMap
 
 #: Samples that are worked on at once.
-CHUNK = 1_000_000
+CHUNK = 500_000
+#: Zeros on either side of a line of pixels: a ray outside the image falls between two of them.
+FRAME = 2
 
 
 @dataclass
@@ -26,20 +29,40 @@ class _Bundle:
         rays: Number of each ray, ``[R]``.
         start: Coordinates of a point of each, along the axis and across, ``[2, R]``, float64.
         slope: How far each moves across from one line to the next, ``[R]``, float64.
-        lines: Lines of pixels along the axis.
-        size: Pixels in a line.
-        stride: Distance in memory of neighbouring lines, and of neighbouring pixels in a line.
+        shape: Rows and columns of the image.
+        main: The axis: 0 by rows, 1 by columns.
     """
 
     rays: Tensor
     start: Tensor
     slope: Tensor
-    lines: int
-    size: int
-    stride: tuple[int, int]
+    shape: tuple[int, int]
+    main: int
 
     def to(self, device: torch.device) -> _Bundle:
         return replace(self, rays=self.rays.to(device), start=self.start.to(device), slope=self.slope.to(device))
+
+    def framed(self, x: Tensor) -> Tensor:
+        """Put the lines of images ``[B, N]`` one after another, each between zeros."""
+        images = x.view(-1, *self.shape)
+        return F.pad(images if self.main == 0 else images.mT, (FRAME, FRAME)).flatten(1)
+
+    def unframed(self, lines: Tensor) -> Tensor:
+        """Undo :meth:`framed`."""
+        images = lines.view(len(lines), self.shape[self.main], -1)[..., FRAME:-FRAME]
+        return (images if self.main == 0 else images.mT).flatten(1)
+
+    def parts(self, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Numbers of some rays ``[R]``; the lower pixel of each on every framed line, and the weight of the next."""
+        count, size = self.shape[self.main], self.shape[1 - self.main]
+        lines = torch.arange(count, device=self.rays.device)
+        first = lines * (size + 2 * FRAME) + FRAME
+        for part in torch.arange(len(self.rays), device=lines.device).split(max(1, CHUNK // count)):
+            along, across = self.start[:, part, None]
+            position = across + self.slope[part, None] * (lines - along)
+            lower = position.floor()
+            weights = (position - lower).to(dtype)
+            yield self.rays[part], lower.clamp_(-FRAME, size).long() + first, weights  # outside are zeros
 
 
 class JosephRays(LinearMap):
@@ -54,25 +77,18 @@ class JosephRays(LinearMap):
 
     def __init__(self, geometry: Geometry, scale: float = 1.0) -> None:
         super().__init__()
-        height, width = geometry.image_shape
         start, step, steep = rays_in_pixels(geometry)
+        height, width = geometry.image_shape
         self.shape = (start.shape[1], height * width)
         self._bundles = []
         factors = np.empty(start.shape[1])
         for main, chosen in ((0, steep), (1, ~steep)):
-            other, rays = 1 - main, np.flatnonzero(chosen)
-            slope = step[other, rays] / step[main, rays]
+            rays = np.flatnonzero(chosen)
+            slope = step[1 - main, rays] / step[main, rays]
             factors[rays] = scale * geometry.pixel_size * np.sqrt(1 + slope**2)
-            sizes, strides = (height, width), (width, 1)
+            points = torch.from_numpy(start[[main, 1 - main]][:, rays])
             self._bundles.append(
-                _Bundle(
-                    torch.from_numpy(rays),
-                    torch.from_numpy(start[[main, other]][:, rays]),
-                    torch.from_numpy(slope),
-                    sizes[main],
-                    sizes[other],
-                    (strides[main], strides[other]),
-                )
+                _Bundle(torch.from_numpy(rays), points, torch.from_numpy(slope), (height, width), main)
             )
         self.register_buffer("factors", torch.from_numpy(factors.astype(np.float32)), persistent=False)
 
@@ -84,33 +100,26 @@ class JosephRays(LinearMap):
     def direct(self, x: Tensor) -> Tensor:
         """Integrate along the rays; see the base class."""
         y = x.new_empty(len(x), self.shape[0])
-        for rays, pixels, weights in self._parts():
-            y[:, rays] = (x[:, pixels] * weights).sum((-1, -2))
+        for bundle in self._bundles:
+            lines = bundle.framed(x)
+            for rays, pixels, weights in bundle.parts(self.dtype):
+                pixels = pixels.flatten()
+                lower, upper = lines.index_select(1, pixels), lines.index_select(1, pixels + 1)
+                y[:, rays] = torch.lerp(lower, upper, weights.flatten()).view(len(x), *weights.shape).sum(-1)
         return y * self.get_buffer("factors")
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Spread along the rays; see the base class."""
         y = y * self.get_buffer("factors")
         x = y.new_zeros(len(y), self.shape[1])
-        for rays, pixels, weights in self._parts():
-            x.index_add_(1, pixels.flatten(), (y[:, rays, None, None] * weights).flatten(1))
-        return x
-
-    def _parts(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Numbers of some rays ``[R]``, their pixels and weights ``[R, lines, 2]``."""
         for bundle in self._bundles:
-            lines = torch.arange(bundle.lines, device=bundle.rays.device)
-            for part in torch.arange(len(bundle.rays), device=lines.device).split(max(1, CHUNK // bundle.lines)):
-                along, across = bundle.start[:, part]
-                position = across[:, None] + bundle.slope[part, None] * (lines - along[:, None])
-                lower = position.floor()
-                upper_weight = position - lower
-                index = torch.stack([lower, lower + 1], -1)
-                weights = torch.stack([1 - upper_weight, upper_weight], -1)
-                inside = (index >= 0) & (index < bundle.size) & (weights > NEGLIGIBLE)
-                index = index.clamp(0, bundle.size - 1).long()
-                pixels = index * bundle.stride[1] + (lines * bundle.stride[0])[:, None]
-                yield bundle.rays[part], pixels, torch.where(inside, weights, 0.0).to(self.dtype)
+            lines = torch.zeros_like(bundle.framed(x))
+            for rays, pixels, weights in bundle.parts(self.dtype):
+                upper = y[:, rays, None] * weights
+                lower, pixels = (y[:, rays, None] - upper).flatten(1), pixels.flatten()
+                lines.index_add_(1, pixels, lower).index_add_(1, pixels + 1, upper.flatten(1))
+            x += bundle.unframed(lines)
+        return x
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> JosephRays:
         moved: Any = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

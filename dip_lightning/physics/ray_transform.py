@@ -50,7 +50,9 @@ class RayTransform(LinearPhysics):
         folder = None if cache_folder is None else Path(cache_folder)
         if stored is None and (complaint := too_large(geometry)) is not None:
             stored = False
-            warnings.warn(f"{complaint} Rays are worked out at each application instead, slower.", stacklevel=2)
+            warnings.warn(
+                f"{complaint} Rays are worked out at each application instead, many times slower.", stacklevel=2
+            )
         self.matrix: LinearMap = (
             JosephRays(geometry, scale) if stored is False else SparseMap(system_matrix(geometry, folder), scale)
         )

@@ -22,7 +22,8 @@ each_geometry = pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEO
 
 
 @each_geometry
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-7)])
+# The matrix is stored in float32, and leaves out weights below 1e-6.
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-6)])
 def test_equals_the_stored_matrix(geometry, dtype, tolerance, monkeypatch):
     monkeypatch.setattr(on_the_fly, "CHUNK", 1000)  # several parts, the last one shorter
     stored = RayTransform(geometry, scale=1.7).to(dtype=dtype)
