@@ -58,6 +58,7 @@ class FitStart(FitSettings):
         check_network(getattr(self.network, "single", self.network), self.stored_input, self.measurement)
         if isinstance(self.network, StackedNetwork):
             check_memory(self.network.single, self.stored_input, self.trainer.strategy.root_device)
+            self.network.settle(self.stored_input)
 
     def on_fit_start(self) -> None:
         """Bring the measurement to the device and precision of the fit."""

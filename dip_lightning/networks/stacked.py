@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
@@ -69,6 +70,27 @@ class StackedNetwork(nn.Module):
             of_member = [{name: tensor[b] for name, tensor in weights.items()} for b in range(self.members)]
             return torch.cat([self._one(own, x[b : b + 1]) for b, own in enumerate(of_member)])
         return vmap(self._one, randomness="different")(weights, x.unsqueeze(1)).squeeze(1)
+
+    def settle(self, x: Tensor) -> None:
+        """Run the members one after another from now on, with a warning, if ``vmap`` cannot take the network.
+
+        Args:
+            x: An input, ``[B, C_in, H, W]``.
+        """
+        if self.evaluation == "loop":
+            return
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                self(x.to(next(self.parameters()).dtype))
+        except RuntimeError as error:
+            if "vmap" not in str(error):
+                raise
+            self.evaluation = "loop"
+            warnings.warn(
+                f"{type(self.single).__name__} cannot be run for all {self.members} members in one pass; they are run "
+                f"one after another: {str(error).splitlines()[0]}",
+                stacklevel=2,
+            )
 
     def reinitialise(self, seeds: Sequence[int]) -> None:
         """Draw all weights again, in place: member ``b`` gets what the single network gets from ``seeds[b]``.

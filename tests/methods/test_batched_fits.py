@@ -326,3 +326,21 @@ def test_tiny_networks_without_reset_are_stacked_too() -> None:
     for member in range(3):
         own = alone(batch(), member, [], kind=DIP, network=TinyNetwork(), initial_input=UniformNoise(1))
         close(together.last_output[member], own.last_output[0])
+
+
+class Branching(TinyNetwork):
+    """Looks at a value on the host, which ``vmap`` cannot do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return y if float(y.detach().abs().amax()) < 1e9 else 0 * y
+
+
+def test_networks_that_cannot_run_in_one_pass_run_one_after_another() -> None:
+    pair = repeat_measurement(matrix_measurement(), 2)
+    options: dict[str, Any] = {"initial_input": InitialEstimate(), "outer_steps": 5, "seed": 1}
+    looped, stacked = DIP(network=Branching(), **options), DIP(network=TinyNetwork(), **options)
+    with pytest.warns(UserWarning, match="one after another"):
+        fit(looped, pair)
+    fit(stacked, pair)
+    torch.testing.assert_close(looped.estimate, stacked.estimate, rtol=0, atol=1e-8)
