@@ -61,6 +61,6 @@ class ASeqDIP(BaseDIP):
     def objective(self, estimate: Tensor, measurement: Measurement) -> dict[str, Tensor]:
         """Data term and autoencoding term; see the base class."""
         return {
-            "data": distance(measurement.physics.A(estimate), measurement.y, self.reduction),
+            "data": self.data_distance(estimate, measurement),
             "autoencoding": self.regularisation * distance(estimate, self.stored_input, self.reduction),
         }

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from dip_lightning.errors import ConfigurationError
+from dip_lightning.functional.losses import distance
 from dip_lightning.functional.metrics import score
 from dip_lightning.hooks import AddsParameters
 from dip_lightning.measurement import Measurement
@@ -52,6 +53,22 @@ class BaseDIP(FitStart):
             Terms of shape ``[B]``; their sum is minimised.
         """
         raise NotImplementedError(f"{type(self).__name__} must say what it minimises: override objective().")
+
+    def data_distance(self, estimate: Tensor, measurement: Measurement) -> Tensor:
+        """How far the estimate is from the data, by ``reduction`` and ``data_weighting``; for :meth:`objective`.
+
+        Args:
+            estimate: ``[B, C, H, W]``.
+            measurement: What is fitted.
+
+        Returns:
+            ``[B]``.
+        """
+        predicted, y = measurement.physics.A(estimate), measurement.y
+        if self.data_weighting is not None:
+            predicted = self.data_weighting(predicted - y)
+            y = torch.zeros_like(predicted)
+        return distance(predicted, y, self.reduction)
 
     def network_input(self) -> Tensor:
         """What the network is given at this step: the stored input, plus noise where the method has it.

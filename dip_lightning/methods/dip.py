@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dip_lightning.functional.losses import distance
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.base import BaseDIP
 
@@ -21,4 +20,4 @@ class DIP(BaseDIP):
 
     def objective(self, estimate: Tensor, measurement: Measurement) -> dict[str, Tensor]:
         """Data term alone; see the base class."""
-        return {"data": distance(measurement.physics.A(estimate), measurement.y, self.reduction)}
+        return {"data": self.data_distance(estimate, measurement)}

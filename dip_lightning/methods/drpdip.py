@@ -37,6 +37,7 @@ class DRPDIP(BaseDIP):
     """
 
     static_step = True
+    weighs_data = False
 
     def __init__(self, tv_weight: float = 0.45, initial_input: NetworkInput | None = None, **kwargs: Any) -> None:
         super().__init__(initial_input=initial_input or GaussianNoise(channels=None, scale=0.1), **kwargs)

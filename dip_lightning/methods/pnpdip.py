@@ -107,7 +107,7 @@ class PnPDIP(BaseDIP):
             anchor = anchor[self._stack[0]]
         pull = distance(estimate, anchor, self.reduction)
         return {
-            "data": 0.5 * distance(measurement.physics.A(estimate), measurement.y, self.reduction),
+            "data": 0.5 * self.data_distance(estimate, measurement),
             "splitting": 0.5 * self.penalty * pull,
         }
 

@@ -57,6 +57,8 @@ class RethinkingDIP(BaseDIP):
     _present: Tensor
     _probed: tuple[Tensor, Tensor, Tensor, Tensor | None]
 
+    weighs_data = False
+
     def __init__(
         self,
         noise_model: NoiseModel = "gaussian",

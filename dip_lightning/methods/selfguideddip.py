@@ -122,7 +122,7 @@ class SelfGuidedDIP(BaseDIP):
         """Data term and self-guidance, both of the mean; see the base class."""
         z = self.stored_input.to(estimate.dtype)
         return {
-            "data": distance(measurement.physics.A(estimate), measurement.y, self.reduction),
+            "data": self.data_distance(estimate, measurement),
             "self_guidance": self.regularisation * distance(estimate, z, self.reduction),
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -15,6 +15,7 @@ from dip_lightning.methods.batch import BatchedFit
 from dip_lightning.methods.engine import EngineName
 from dip_lightning.networks.blocks import UntrainedNetwork
 from dip_lightning.penalties import Penalty
+from dip_lightning.weighting import DataWeighting
 
 
 class FitSettings(BatchedFit):
@@ -30,6 +31,7 @@ class FitSettings(BatchedFit):
         inner_steps: Optimiser steps in an outer step, N.
         reduction: How distances are reduced: ``norm``, ``mse`` or ``sum``.
         input_noise: Standard deviation of the normal noise added to the network input at every step.
+        data_weighting: Weighs the residual in the data term, a :class:`~dip_lightning.weighting.DataWeighting`.
         penalties: Terms to add to the objective, each a :class:`~dip_lightning.penalties.Penalty`.
         gradient_clip: Largest norm of the gradient, or ``None``.
         reinitialise: Draw the network's weights from the seed at the start of fit. ``False`` keeps them, for a
@@ -43,6 +45,9 @@ class FitSettings(BatchedFit):
         ConfigurationError: If a number is out of range or the reduction is unknown.
     """
 
+    #: Whether the data term is a distance that ``data_weighting`` can weigh.
+    weighs_data: ClassVar[bool] = True
+
     def __init__(
         self,
         network: UntrainedNetwork | nn.Module,
@@ -53,6 +58,7 @@ class FitSettings(BatchedFit):
         inner_steps: int = 1,
         reduction: Reduction = "mse",
         input_noise: float = 0.0,
+        data_weighting: DataWeighting | None = None,
         penalties: list[Penalty] | None = None,
         gradient_clip: float | None = None,
         reinitialise: bool = True,
@@ -67,6 +73,8 @@ class FitSettings(BatchedFit):
             raise ConfigurationError(f"outer_steps={outer_steps} and inner_steps={inner_steps} must be at least 1.")
         if input_noise < 0 or (gradient_clip is not None and gradient_clip <= 0):
             raise ConfigurationError(f"input_noise={input_noise} or gradient_clip={gradient_clip} is out of range.")
+        if data_weighting is not None and not self.weighs_data:
+            raise ConfigurationError(f"{type(self).__name__} has no data term that data_weighting could weigh.")
         self.automatic_optimization = False
         self.network = network
         self.initial_input = initial_input or UniformNoise()
@@ -76,6 +84,7 @@ class FitSettings(BatchedFit):
         self.inner_steps = inner_steps
         self.reduction: Reduction = check_option("reduction", reduction, get_args(Reduction))  # type: ignore[assignment]
         self.input_noise = input_noise
+        self.data_weighting = data_weighting
         self.penalties = penalties or []
         self.gradient_clip = gradient_clip
         self.reinitialise = reinitialise

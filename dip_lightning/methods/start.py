@@ -50,6 +50,8 @@ class FitStart(FitSettings):
         self.begin(self.measurement.batch_size)
         for hook in self._hooks(PreparesMeasurement):
             self.measurement = hook.prepare_measurement(self.measurement, cast("BaseDIP", self))
+        if self.data_weighting is not None:
+            self.data_weighting.check(self.measurement)
         if hasattr(self.network, "set_image_size"):  # decoders, whose input is smaller than the image
             self.network.set_image_size(self.measurement.image_shape[1:])  # type: ignore[operator]
         self._drawn_in = next(self.network.parameters()).dtype
