@@ -1,4 +1,4 @@
-"""Seconds to reach a PSNR on the problem LIDC 30: our recommended configuration and the released form of aSeqDIP.
+"""Seconds to reach a PSNR on the problem LIDC 30: our recommended configurations and the released form of aSeqDIP.
 
 Both run through the command line, as a user's would, one after the other on the same machine; the curve is read from
 ``metrics.csv``. The released form runs for the 840 steps at which it was best; the recommended one to its end. A fit
@@ -67,6 +67,7 @@ def main() -> None:
         short = ["--model.outer_steps=2"] if arguments.quick else []
         runs: dict[str, list[dict[str, float]]] = {
             "recommended": curve("recommended_ct.yaml", Path(folder) / "r", arguments.noise, [seed, *short]),
+            "recommended, fast": curve("recommended_ct_fast.yaml", Path(folder) / "f", arguments.noise, [seed, *short]),
             "released": curve(
                 "aseqdip_ct.yaml",
                 Path(folder) / "a",
@@ -88,9 +89,11 @@ def main() -> None:
         "curves": {name: rows[:: max(len(rows) // 40, 1)] for name, rows in runs.items()},
     }
     for level in (*LEVELS, best["psnr"]):
-        ours, theirs = reached(runs["recommended"], level), reached(runs["released"], level)
-        if ours and theirs:
-            result["times_sooner"][f"{level:.2f}"] = theirs["seconds"] / ours["seconds"]
+        theirs = reached(runs["released"], level)
+        for name, rows in runs.items():
+            ours = reached(rows, level)
+            if ours and theirs and name != "released":
+                result["times_sooner"].setdefault(f"{level:.2f}", {})[name] = theirs["seconds"] / ours["seconds"]
     print(json.dumps({key: value for key, value in result.items() if key != "curves"}, indent=2))
     report(f"time_to_quality_noise{arguments.noise:g}_threads{arguments.threads}", result, arguments.quick)
 

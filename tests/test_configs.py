@@ -42,6 +42,9 @@ SMALLER: dict[str, list[str]] = {
         *(f"{method}_{task}" for method in ("esdip", "rethinkingdip", "sglddip", "tvdip") for task in TASKS),
         "dip_inpainting",
         "dip_superresolution",
+        "recommended_deblurring",
+        "recommended_denoising",
+        "recommended_inpainting",
     )
 }
 SMALLER["oesdip_denoising.yaml"] = ["--data.size=64", "--model.mask_steps=1", "--model.network.channels=[8,8,8]"]
