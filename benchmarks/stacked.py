@@ -1,5 +1,8 @@
 """Several measurements in one fit against one after another, with the same network, steps and callbacks.
 
+Beside the times stands the floor: the floating-point operations of all steps over the rate of a large matrix product.
+Stacking saves what is lost to small operations; it cannot go below the floor.
+
 Aim: 8 of 64x64 on two cores at least 2 times faster; 16 of 256x256 on a large GPU at least 4 times.
 """
 
@@ -10,9 +13,11 @@ import json
 from dataclasses import replace
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks._common import report, side_by_side
-from benchmarks._problems import NETWORKS, ct_measurement, fit, quieten
+from benchmarks._problems import NETWORKS, ct_measurement, ct_step, fit, quieten
+from benchmarks.networks import rates
 from dip_lightning.members import select_members
 from dip_lightning.networks import StackedNetwork
 
@@ -57,9 +62,16 @@ def main() -> None:
     }
     times = side_by_side(candidates, arguments.repeats, warmup=1)
     first = times["one_after_another"]["median_ms"]
+    with FlopCounterMode(display=False) as counter:
+        ct_step(arguments.network, arguments.size, device=arguments.device)()
+    flops = counter.get_total_flops() * arguments.steps * arguments.members
+    floor = 1e3 * flops / rates(arguments.device)["flops_per_s"]
     result = {
         "problem": {k: getattr(arguments, k) for k in ("members", "size", "network", "steps", "device", "engine")},
         "times": times,
+        "gflop": flops / 1e9,
+        "floor_ms": floor,
+        "times_floor": {name: t["median_ms"] / floor for name, t in times.items()},
         "times_faster": {name: first / t["median_ms"] for name, t in times.items()},
         "largest_difference": float((ends["alone"] - ends["vmap"]).abs().max()),
     }

@@ -97,8 +97,11 @@ def stacked() -> str:
     for r in results("stacked_"):
         problem = r["problem"]
         name = f"{problem['members']} of {problem['size']}x{problem['size']}, {problem['network']}, {problem['engine']}"
-        rows.append([name, _machine(r), r["times_faster"]["stacked"], r["times_faster"]["stacked_loop"]])
-    return table(["problem", "machine", "vmap: times faster", "loop: times faster"], rows) if rows else ""
+        faster, over = r["times_faster"], r.get("times_floor", {})
+        alone = over.get("one_after_another")
+        rows.append([name, _machine(r), faster["stacked"], faster["stacked_loop"], alone, over.get("stacked")])
+    heads = ["problem", "machine", "vmap: times faster", "loop: times faster", "alone: times floor", "vmap: times floor"]
+    return table(heads, rows) if rows else ""
 
 
 def settings() -> str:
