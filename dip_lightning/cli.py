@@ -29,10 +29,11 @@ from dip_lightning.callbacks.progress import DIPProgress
 from dip_lightning.callbacks.result_writer import ResultWriter
 from dip_lightning.callbacks.wandb_run import is_wandb, without_unreachable
 from dip_lightning.cli_errors import cause, one_line
+from dip_lightning.companion import Companion
 from dip_lightning.data.base import MeasurementDataModule
 from dip_lightning.methods.base import BaseDIP
 from dip_lightning.run_folder import CONFIG
-from dip_lightning.side_by_side import Companion, Share, one_at_a_time, run_side_by_side, shares
+from dip_lightning.side_by_side import Share, one_at_a_time, run_side_by_side, shares
 
 #: Commands beside Lightning's own: the module whose ``main(arguments) -> exit code`` runs each.
 COMMANDS = {

@@ -9,26 +9,21 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import queue
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.accelerators import CPUAccelerator
 
+from dip_lightning.companion import GO, GRACE_SECONDS, STOP, work
 from dip_lightning.compare.locks import JobLock
 from dip_lightning.errors import ConfigurationError
-
-#: What a process is told; it tells nothing but that it is ready.
-GO, STOP, READY = "go", "stop", "ready"
-_GRACE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -108,9 +103,6 @@ def _listed(logger: Any) -> list[Any]:
     return logger if isinstance(logger, list) else [logger]
 
 
-# In the process that was started by the user -------------------------------------------------------------------------
-
-
 class Member:
     """A process with its share.
 
@@ -126,7 +118,7 @@ class Member:
         self.share = share
         self.connection, other = context.Pipe()
         told = [*arguments, *share.arguments]
-        self.process = context.Process(target=_work, args=(main, told, other, first), name=f"index{share.index}")
+        self.process = context.Process(target=work, args=(main, told, other, first), name=f"index{share.index}")
         self.process.start()
         other.close()  # so that the end of either process closes the pipe
 
@@ -169,7 +161,7 @@ def run_side_by_side(main: Callable[..., int], arguments: Sequence[str], dealt: 
         for member in members:  # one from the terminal has reached them already; the closed pipe ends the others
             member.connection.close()
         for member in members:
-            member.process.join(_GRACE_SECONDS + 5)
+            member.process.join(GRACE_SECONDS + 5)
         return 128 + signal.SIGINT
     if failed:
         _say(failed, members, started=not refused)
@@ -225,40 +217,3 @@ def _threads_for(processes: int) -> Iterator[None]:
         yield
     finally:
         del os.environ["OMP_NUM_THREADS"]
-
-
-# In each of the processes --------------------------------------------------------------------------------------------
-
-
-def _work(main: Callable[..., int], arguments: list[str], connection: Connection, first: bool) -> None:
-    sys.exit(main(arguments, companion=Companion(connection, first)))
-
-
-class Companion(pl.Callback):
-    """Keeps a fit in step with the process that started it: it waits for the others, and does not outlive that one.
-
-    Args:
-        connection: Pipe to that process.
-        first: Whether this is the one that shows a progress bar.
-    """
-
-    def __init__(self, connection: Connection, first: bool) -> None:
-        self.connection = connection
-        self.first = first
-        self._heard: queue.SimpleQueue[str] = queue.SimpleQueue()
-        threading.Thread(target=self._listen, daemon=True, name="companion").start()
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Wait until all have passed their checks; end if one has not."""
-        self.connection.send(READY)
-        if self._heard.get() != GO:
-            raise SystemExit(1)
-
-    def _listen(self) -> None:
-        try:
-            while True:
-                self._heard.put(self.connection.recv())
-        except (EOFError, OSError):
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(_GRACE_SECONDS)
-            os._exit(128 + signal.SIGTERM)  # whatever it is that did not end

@@ -21,7 +21,7 @@ from jsonargparse import Namespace
 
 from dip_lightning.cli import main
 from dip_lightning.errors import ConfigurationError
-from dip_lightning.side_by_side import Companion, Share, run_side_by_side, shares
+from dip_lightning.side_by_side import Share, run_side_by_side, shares
 
 ROOT = Path(__file__).parents[1]
 SMALL = [
