@@ -100,7 +100,14 @@ def stacked() -> str:
         faster, over = r["times_faster"], r.get("times_floor", {})
         alone = over.get("one_after_another")
         rows.append([name, _machine(r), faster["stacked"], faster["stacked_loop"], alone, over.get("stacked")])
-    heads = ["problem", "machine", "vmap: times faster", "loop: times faster", "alone: times floor", "vmap: times floor"]
+    heads = [
+        "problem",
+        "machine",
+        "vmap: times faster",
+        "loop: times faster",
+        "alone: times floor",
+        "vmap: times floor",
+    ]
     return table(heads, rows) if rows else ""
 
 

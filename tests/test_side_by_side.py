@@ -20,6 +20,7 @@ import torch
 from jsonargparse import Namespace
 
 from dip_lightning.cli import main
+from dip_lightning.companion import Companion
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.side_by_side import Share, run_side_by_side, shares
 
