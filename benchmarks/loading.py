@@ -150,7 +150,8 @@ def attempt(case: str, steps: int, folder: Path, device: str) -> dict[str, Any] 
         known = cause(error)
         if known is None:
             raise
-        return f"left out: {known}"
+        place = os.environ.get("DIP_LIGHTNING_DATA")
+        return "left out: " + (str(known).replace(place, "${DIP_LIGHTNING_DATA}") if place else str(known))
 
 
 def data_arguments(data: str | None, folder: Path) -> list[str]:
