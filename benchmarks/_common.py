@@ -20,6 +20,8 @@ from typing import Any
 
 import torch
 
+from dip_lightning.cores import usable_cores
+
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("dip_lightning", "torch", "pytorch-lightning", "deepinv", "numpy", "scipy", "torchmetrics")
 _NUMBERS = re.compile(r"\[\s+((?:-?\d[\d.eE+-]*,?\s+)+)\]")  # a list of numbers, one to a line
@@ -30,7 +32,7 @@ def machine() -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "memory_gib": _memory_gib(),
         "load_average": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,

@@ -23,6 +23,7 @@ from pytorch_lightning.accelerators import CPUAccelerator
 
 from dip_lightning.companion import GO, GRACE_SECONDS, STOP, work
 from dip_lightning.compare.locks import JobLock
+from dip_lightning.cores import usable_cores
 from dip_lightning.errors import ConfigurationError
 
 
@@ -211,8 +212,7 @@ def _threads_for(processes: int) -> Iterator[None]:
     if "OMP_NUM_THREADS" in os.environ:
         yield
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    os.environ["OMP_NUM_THREADS"] = str(max(cores // processes, 1))
+    os.environ["OMP_NUM_THREADS"] = str(max(usable_cores() // processes, 1))
     try:
         yield
     finally:

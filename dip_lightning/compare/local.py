@@ -11,6 +11,7 @@ from dip_lightning.compare.execute import Outcome, execute, lock_of, record_fail
 from dip_lightning.compare.jobs import Job, state
 from dip_lightning.compare.progress import Display
 from dip_lightning.compare.worker_process import WorkerProcess
+from dip_lightning.cores import usable_cores
 from dip_lightning.errors import DIPError
 
 _POLL_SECONDS = 0.5
@@ -153,8 +154,3 @@ class _Queue:
 
     def __len__(self) -> int:
         return len(self._jobs)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
