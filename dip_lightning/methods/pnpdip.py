@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from dip_lightning.denoisers import denoise_members
 from dip_lightning.errors import ConfigurationError, check_option
 from dip_lightning.functional.losses import Reduction, distance
 from dip_lightning.measurement import Measurement
@@ -31,9 +32,9 @@ class PnPDIP(BaseDIP):
     code denoises after every step (``inner_steps: 1``) with :math:`\rho = 1`, Adam 1e-3 and BM3D.
 
     Args:
-        denoiser: Any deepinv denoiser, called as ``denoiser(image, sigma)``: ``deepinv.models.TVDenoiser``,
-            ``WaveletDenoiser`` and ``BM3D`` (its package is extra) need no weights; ``DRUNet`` and others take
-            ``pretrained`` with a file.
+        denoiser: Any deepinv denoiser, called as ``denoiser(image, sigma)``: ``deepinv.models.TVDenoiser``
+            and our ``dip_lightning.denoisers.BlockMatching`` need neither weights nor further packages; ``DRUNet``
+            and others take ``pretrained`` with a file.
         sigma: Strength given to the denoiser, in image units: a standard deviation of noise, or the threshold of TV
             and wavelets.
         final_sigma: Strength in the last outer step; in between it changes geometrically. Constant unless given.
@@ -130,20 +131,7 @@ class PnPDIP(BaseDIP):
         Returns:
             The same shape, without gradient.
         """
-        return torch.cat([self._denoise_one(member[None]) for member in image])
-
-    def _denoise_one(self, image: Tensor) -> Tensor:
-        denoiser: Any = self.denoiser
-        if hasattr(denoiser, "restart"):
-            denoiser.restart = True  # deepinv's TV continues from its last call, which a resumed fit cannot
-        with torch.no_grad():
-            result: Tensor = denoiser(image, self.current_sigma)
-        if result.shape != image.shape:
-            raise ConfigurationError(
-                f"{type(denoiser).__name__} makes {list(result.shape)} of {list(image.shape)}: choose a denoiser "
-                f"for images of {image.shape[1]} channels."
-            )
-        return result.to(image.dtype)
+        return denoise_members(self.denoiser, image, [self.current_sigma] * len(image))
 
     def _split(self) -> None:
         with torch.no_grad():
