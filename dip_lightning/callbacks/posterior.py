@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 from torch import Tensor
 
-from dip_lightning.callbacks.averaging import _Averaging
+from dip_lightning.callbacks.averaging import Averaging
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.functional.averaging import RunningMoments
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dip_lightning.methods.base import BaseDIP
 
 
-class PosteriorSamples(_Averaging):
+class PosteriorSamples(Averaging):
     r"""Report mean and pixelwise standard deviation of the outputs after a burn-in.
 
     Every ``every``-th output after ``burn_in`` optimiser steps is a sample: those of the steps ``burn_in + every``,

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from dip_lightning.callbacks.averaging import OutputAveraging, _Averaging
+from dip_lightning.callbacks.averaging import Averaging, OutputAveraging
 from dip_lightning.callbacks.stopping import Action, StoppingRule
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.measurement import Measurement
@@ -59,7 +59,7 @@ class RefittingRule(StoppingRule, ABC):
             return
         method: Any = pl_module
         method.passes = 2
-        averages = [c for c in trainer.callbacks if isinstance(c, _Averaging)]  # type: ignore[attr-defined]
+        averages = [c for c in trainer.callbacks if isinstance(c, Averaging)]  # type: ignore[attr-defined]
         if not all(isinstance(average, OutputAveraging) for average in averages):
             raise ConfigurationError(f"refit: true works with OutputAveraging, not {type(averages[0]).__name__}.")
         if method.take_measurement(trainer).batch_size > 1:

@@ -10,7 +10,7 @@ import torch
 from deepinv.physics import LinearPhysics
 from torch import Tensor
 
-from dip_lightning.callbacks.averaging import OutputAveraging, _Averaging
+from dip_lightning.callbacks.averaging import Averaging, OutputAveraging
 from dip_lightning.callbacks.stopping import Action, StoppingRule
 from dip_lightning.callbacks.twin import Twin
 from dip_lightning.errors import ConfigurationError
@@ -78,7 +78,7 @@ class SUREStopping(StoppingRule, IterateHook):
             raise ConfigurationError(f"step={step} and noise_level={noise_level} must be positive.")
         self.noise_level = noise_level
         self.step = step
-        self._weight: float | None = None
+        self._average: OutputAveraging | None = None
         self._change: Tensor | None = None
         self._restored: dict[str, Any] = {}
 
@@ -91,7 +91,7 @@ class SUREStopping(StoppingRule, IterateHook):
         """
         _check(trainer, pl_module)
         averages: list[Any] = [c for c in trainer.callbacks if isinstance(c, OutputAveraging)]  # type: ignore[attr-defined]
-        self._weight = averages[0].weight if averages else None
+        self._average = averages[0] if averages else None
         measurement = pl_module.measurement
         self._sigma = known_noise_level(measurement, self.noise_level, type(self).__name__)
         self._present = present_data(measurement)
@@ -110,10 +110,10 @@ class SUREStopping(StoppingRule, IterateHook):
         """Make the same step in the second fit."""
         self._twin.step()
         change = self._twin.output - output
-        if self._weight is None or self._change is None:
+        if self._average is None or self._change is None:
             self._change = change
         else:
-            self._change = torch.lerp(self._change, change, 1 - self._weight)
+            self._change = torch.lerp(self._change, change, 1 - self._average.weight_of_past(pl_module.iteration))
 
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: pl.Trainer, pl_module: BaseDIP, outputs: Any, batch: Any, batch_idx: int
@@ -164,6 +164,6 @@ def _check(trainer: pl.Trainer, pl_module: BaseDIP) -> None:
         raise ConfigurationError(f"SUREStopping follows eager steps, not engine: {pl_module.engine}.")
     if type(pl_module).training_step is not Base.training_step:
         raise ConfigurationError(f"{name} keeps more than weights and input from step to step: take HeldOutStopping.")
-    others = [c for c in trainer.callbacks if isinstance(c, _Averaging) and not isinstance(c, OutputAveraging)]  # type: ignore[attr-defined]
+    others = [c for c in trainer.callbacks if isinstance(c, Averaging) and not isinstance(c, OutputAveraging)]  # type: ignore[attr-defined]
     if others:
         raise ConfigurationError(f"SUREStopping works with OutputAveraging, not {type(others[0]).__name__}.")

@@ -27,6 +27,14 @@ def test_exponential_average_of_all_outputs(inner_steps: int) -> None:
     assert dip.estimate is dip.reports["average"]
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.8])
+def test_corrected_average_forgets_the_start(weight: float) -> None:
+    dip = scripted(IMAGES)
+    fit(dip, denoising(IMAGES), [OutputAveraging(weight, corrected=True)])
+    powers = weight ** torch.arange(11, -1, -1)
+    torch.testing.assert_close(dip.estimate, torch.einsum("t,tbchw->bchw", powers / powers.sum(), IMAGES))
+
+
 @pytest.mark.parametrize(("burn_in", "every", "taken"), [(0, 1, range(12)), (4, 1, range(4, 12)), (4, 3, (4, 7, 10))])
 @pytest.mark.parametrize("inner_steps", [1, 3])
 def test_plain_mean_after_the_burn_in(inner_steps: int, burn_in: int, every: int, taken: Any) -> None:
@@ -41,7 +49,9 @@ def test_before_the_burn_in_ends_the_last_output_is_the_estimate() -> None:
     assert torch.equal(dip.estimate, IMAGES[-1])
 
 
-@pytest.mark.parametrize("make", [lambda: OutputAveraging(0.8), lambda: UniformAveraging(2, 2)])
+@pytest.mark.parametrize(
+    "make", [lambda: OutputAveraging(0.8), lambda: OutputAveraging(0.8, True), lambda: UniformAveraging(2, 2)]
+)
 def test_resumed_equals_uninterrupted(tmp_path: Path, make: Any) -> None:
     class Save(pl.Callback):
         def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
