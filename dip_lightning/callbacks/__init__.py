@@ -3,6 +3,7 @@
 from dip_lightning.callbacks.averaging import OutputAveraging, UniformAveraging
 from dip_lightning.callbacks.checkpoint import ResumeCheckpoint
 from dip_lightning.callbacks.crossing import BestLoss, DiscrepancyStopping, ZeroCrossing
+from dip_lightning.callbacks.denoised_update import DenoisedInputUpdate
 from dip_lightning.callbacks.early_stopping import EarlyStoppingEMV, EarlyStoppingWMV
 from dip_lightning.callbacks.held_out import HeldOutStopping
 from dip_lightning.callbacks.input_update import DataConsistentInputUpdate, InputUpdate
@@ -20,6 +21,7 @@ __all__ = [
     "BestLoss",
     "DIPProgress",
     "DataConsistentInputUpdate",
+    "DenoisedInputUpdate",
     "DiscrepancyStopping",
     "EarlyStoppingEMV",
     "EarlyStoppingWMV",

@@ -9,13 +9,14 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from dip_lightning.callbacks.averaging import Averaging
 from dip_lightning.errors import ConfigurationError, check_option
 from dip_lightning.hooks import UpdatesNetworkInput
 
 if TYPE_CHECKING:
     from dip_lightning.methods.base import BaseDIP
 
-Output = Literal["last", "recomputed"]
+Output = Literal["last", "recomputed", "average"]
 Correction = Literal["adjoint", "pseudo_inverse"]
 
 
@@ -31,11 +32,14 @@ class _InputUpdate(pl.Callback, UpdatesNetworkInput, ABC):
         """Make the new input from the network's output, both ``[B, C, H, W]``."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: BaseDIP) -> None:  # type: ignore[override]
-        """Check that an output can be an input.
+        """Check that an output can be an input, and that there is an average where it is asked for.
 
         Raises:
-            ConfigurationError: If their shapes differ.
+            ConfigurationError: If their shapes differ, or nothing averages.
         """
+        callbacks: list[Any] = trainer.callbacks if self.output == "average" else []  # type: ignore[attr-defined]
+        if self.output == "average" and not any(isinstance(c, Averaging) for c in callbacks):
+            raise ConfigurationError(f"{type(self).__name__}: output: average needs the callback OutputAveraging.")
         if pl_module.stored_input.shape != pl_module.measurement.initial.shape:
             raise ConfigurationError(
                 f"{type(self).__name__} makes the network's output {list(pl_module.measurement.initial.shape)} its "
@@ -49,9 +53,15 @@ class _InputUpdate(pl.Callback, UpdatesNetworkInput, ABC):
         """Update the input, unless the fit broke down."""
         if pl_module.stopped_by == "nan" or pl_module.outer_step % self.every:
             return
-        output = pl_module.last_output if self.output == "last" else _forward(trainer, pl_module)
         with torch.no_grad():
-            pl_module.set_network_input(self.new_input(pl_module, output))
+            pl_module.set_network_input(self.new_input(pl_module, self._output(trainer, pl_module)))
+
+    def _output(self, trainer: pl.Trainer, pl_module: BaseDIP) -> Tensor:
+        if self.output == "recomputed":
+            with trainer.precision_plugin.forward_context():
+                return pl_module.recomputed_output()
+        last = pl_module.last_output
+        return last if self.output == "last" else pl_module.reports.get("average", last)
 
 
 class InputUpdate(_InputUpdate):
@@ -63,7 +73,8 @@ class InputUpdate(_InputUpdate):
         output: ``last`` takes the output that the last optimiser step's loss was computed from, as the released code
             does; its weights are one step older than :math:`\theta_k`. ``recomputed`` takes :math:`f_{\theta_k}` of
             the paper by one more forward pass on the stored input, in train mode: running statistics of batch norm
-            layers see it too, which changes nothing here, for nothing reads them.
+            layers see it too, which changes nothing here, for nothing reads them. ``average`` takes the average that
+            :class:`OutputAveraging` reports: steadier, and later; ours.
         every: Outer steps between two updates.
 
     Raises:
@@ -91,7 +102,7 @@ class DataConsistentInputUpdate(_InputUpdate):
     Args:
         correction: ``adjoint`` for operators with :math:`A A^H = I` (masks, orthonormal Fourier samples);
             ``pseudo_inverse`` for the others, by the physics' ``A_dagger``.
-        output: ``last`` or ``recomputed``, as in :class:`InputUpdate`.
+        output: ``last``, ``recomputed`` or ``average``, as in :class:`InputUpdate`.
         every: Outer steps between two updates.
 
     Raises:
@@ -122,8 +133,3 @@ class DataConsistentInputUpdate(_InputUpdate):
         physics, y = pl_module.measurement.physics, pl_module.measurement.y
         correction: Tensor = getattr(physics, self._operator)(y - physics.A(output))
         return output + correction
-
-
-def _forward(trainer: pl.Trainer, pl_module: BaseDIP) -> Tensor:
-    with trainer.precision_plugin.forward_context():
-        return pl_module.recomputed_output()

@@ -37,7 +37,7 @@ class ProximalInputUpdate(_InputUpdate):
         weight: :math:`\mu`, in units of the operator: 0.01 for clean data, 0.1 to 0.3 for noisy ones.
         iterations: Iterations of conjugate gradients at each update.
         report: Whether the estimate is data-consistent too.
-        output: ``last`` or ``recomputed``, as in :class:`InputUpdate`.
+        output: ``last``, ``recomputed`` or ``average``, as in :class:`InputUpdate`.
         every: Outer steps between two updates.
 
     Raises:
@@ -53,7 +53,7 @@ class ProximalInputUpdate(_InputUpdate):
         self.weight = weight
         self.iterations = iterations
         self.report = report
-        self._scaled: tuple[Measurement, Tensor] | None = None
+        self._norm: tuple[Measurement, Tensor] | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: BaseDIP) -> None:  # type: ignore[override]
         """Check that the physics is linear; see the base class.
@@ -87,10 +87,7 @@ class ProximalInputUpdate(_InputUpdate):
         Returns:
             ``[B, C, H, W]``, without gradient.
         """
-        if self._scaled is None or self._scaled[0] is not measurement:
-            physics: Any = measurement.physics
-            self._scaled = (measurement, self.weight * squared_norm(physics, measurement.initial))
-        physics = measurement.physics
+        physics: Any = measurement.physics
         with torch.no_grad():
             solution: Tensor = least_squares(
                 physics.A,
@@ -98,9 +95,15 @@ class ProximalInputUpdate(_InputUpdate):
                 measurement.y,
                 z=image,
                 init=image,
-                gamma=1 / self._scaled[1],
+                gamma=1 / (self.weight * self.squared_norm(measurement)),
                 parallel_dim=[0],
                 max_iter=self.iterations,
                 tol=0.0,  # every update costs the same, whoever else is in the batch
             )
         return solution
+
+    def squared_norm(self, measurement: Measurement) -> Tensor:
+        r"""Compute :math:`\|A\|^2`, ``[B]``, once for a measurement."""
+        if self._norm is None or self._norm[0] is not measurement:
+            self._norm = (measurement, squared_norm(measurement.physics, measurement.initial))
+        return self._norm[1]

@@ -15,6 +15,7 @@ from deepinv.models import TVDenoiser
 from torch import nn
 
 from dip_lightning.callbacks import (
+    DenoisedInputUpdate,
     EarlyStoppingWMV,
     InputUpdate,
     LearnedInput,
@@ -82,6 +83,11 @@ METHODS: dict[str, Entry] = {
     "aseqdip_proximal": Entry(
         ASeqDIP,
         lambda: [OutputAveraging(0.9), ProximalInputUpdate(iterations=3)],
+        {"initial_input": InitialEstimate("minmax")},
+    ),
+    "aseqdip_denoised": Entry(
+        ASeqDIP,
+        lambda: [OutputAveraging(0.9, corrected=True), DenoisedInputUpdate(TVDenoiser(n_it_max=5), output="average")],
         {"initial_input": InitialEstimate("minmax")},
     ),
     "tvdip": Entry(TVDIP, options={"initial_input": UniformNoise(1), "tv_weight": 1e-3}),

@@ -1,0 +1,101 @@
+"""Input updates that denoise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from dip_lightning.callbacks.input_update import Output
+from dip_lightning.callbacks.proximal_update import ProximalInputUpdate
+from dip_lightning.denoisers import BlockMatching, denoise_members
+from dip_lightning.errors import ConfigurationError
+from dip_lightning.measurement import Measurement
+from dip_lightning.physics.masked import measured
+
+if TYPE_CHECKING:
+    from dip_lightning.methods.base import BaseDIP
+
+
+class DenoisedInputUpdate(ProximalInputUpdate):
+    r"""Make the next input what a denoiser makes of the image near the output that explains the data.
+
+    .. math:: z_k = D_{\sigma_k}\Bigl(\arg\min_z \|A z - y\|^2 + \mu \|A\|^2 \|z - f\|^2\Bigr), \qquad
+        \sigma_k = \min\Bigl(\kappa \, \frac{\mathrm{rms}(A f - y)}{\|A\|},\, \sigma_{\max}\Bigr)
+
+    with the output :math:`f`; in :math:`\sigma_k` its average where outputs are averaged, because what the last
+    optimiser steps put into an output is no noise of the data. This is a step of plug-and-play half-quadratic splitting
+    (Zhang et al., arXiv 2008.13751) at the place of aSeqDIP's input update: its autoencoding term then pulls the
+    network towards an image that has what the data say and that the denoiser lets pass. The strength follows the
+    residual, so that the noise level need not be known: it falls while the network learns the image, stays at the noise
+    where there is some, and goes to nothing where there is none. Ours; the aSeqDIP authors do not use it.
+
+    Args:
+        denoiser: Any deepinv denoiser, called as ``denoiser(image, sigma)``; block matching unless given.
+        strength: :math:`\kappa`: how much larger the noise is in the image than a datum's over the operator's norm.
+            About 1 for coil images and photographs, more where :math:`A` is far from orthogonal (2.7 for 30 views).
+        largest: :math:`\sigma_{\max}`, in image units: holds back the first updates, whose residual is no noise.
+        weight: :math:`\mu`; see :class:`ProximalInputUpdate`.
+        iterations: Iterations of conjugate gradients at each update.
+        report: Whether the estimate is data-consistent too (not denoised); see :class:`ProximalInputUpdate`.
+        output: ``last``, ``recomputed`` or ``average``, as in :class:`InputUpdate`.
+        every: Outer steps between two updates.
+
+    Raises:
+        ConfigurationError: If an option is out of range.
+    """
+
+    def __init__(
+        self,
+        denoiser: nn.Module | None = None,
+        strength: float = 1.0,
+        largest: float = 0.1,
+        weight: float = 0.1,
+        iterations: int = 5,
+        report: bool = False,
+        output: Output = "last",
+        every: int = 1,
+    ) -> None:
+        super().__init__(weight, iterations, report, output, every)
+        if strength <= 0 or largest <= 0:
+            raise ConfigurationError(f"strength={strength} and largest={largest} must be positive.")
+        self.denoiser = BlockMatching() if denoiser is None else denoiser
+        self.strength = strength
+        self.largest = largest
+        self._known: tuple[Measurement, Tensor] | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: BaseDIP) -> None:  # type: ignore[override]
+        """Bring the denoiser to the fit's device; see the base class.
+
+        Raises:
+            ConfigurationError: If the physics has no adjoint.
+        """
+        super().on_train_start(trainer, pl_module)
+        initial = pl_module.measurement.initial
+        self.denoiser.to(initial.device, initial.dtype).eval().requires_grad_(False)
+
+    def new_input(self, pl_module: BaseDIP, output: Tensor) -> Tensor:
+        """Solve from the output, denoise; report."""
+        solved = super().new_input(pl_module, output)
+        average = pl_module.reports.get("average", output)
+        return denoise_members(self.denoiser, solved, self.noise(average, pl_module.measurement).tolist())
+
+    def noise(self, image: Tensor, measurement: Measurement) -> Tensor:
+        """Say how strongly to denoise.
+
+        Args:
+            image: ``[B, C, H, W]``.
+            measurement: Gives the residual; entries that do not depend on the image are not counted.
+
+        Returns:
+            Standard deviations, ``[B]``, in image units.
+        """
+        physics: Any = measurement.physics
+        if self._known is None or self._known[0] is not measurement:
+            self._known = (measurement, measured(physics, image).flatten(1).sum(1).clamp_min(1))
+        with torch.no_grad():
+            residual = torch.linalg.vector_norm((physics.A(image) - measurement.y).flatten(1), dim=1)
+        size = (residual.square() / self._known[1] / self.squared_norm(measurement)).sqrt()
+        return (self.strength * size).clamp_max(self.largest)

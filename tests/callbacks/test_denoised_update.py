@@ -1,0 +1,119 @@
+"""Denoised input updates against their formula."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from deepinv.physics import Inpainting
+from torch import Tensor, nn
+
+from dip_lightning.callbacks import DenoisedInputUpdate, InputUpdate, OutputAveraging, ProximalInputUpdate
+from dip_lightning.errors import ConfigurationError
+from dip_lightning.inputs import InitialEstimate
+from dip_lightning.methods import ASeqDIP
+from dip_lightning.physics.masked import MaskedPhysics
+from dip_lightning.physics.norm import squared_norm
+from tests.callbacks.test_input_update import Inputs
+from tests.support import TinyNetwork, fit, matrix_measurement
+
+
+class Shrink(nn.Module):
+    """A denoiser that notes its strengths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.strengths: list[float] = []
+
+    def forward(self, x: Tensor, sigma: float) -> Tensor:
+        self.strengths.append(sigma)
+        return x / (1 + sigma)
+
+
+def method() -> ASeqDIP:
+    return ASeqDIP(
+        network=TinyNetwork(),
+        optimizer=partial(torch.optim.Adam, lr=1e-2),
+        seed=0,
+        outer_steps=4,
+        inner_steps=2,
+        initial_input=InitialEstimate(),
+    )
+
+
+def test_input_is_the_denoised_solution_and_the_strength_follows_the_residual() -> None:
+    measurement, denoiser, inputs = matrix_measurement(), Shrink(), Inputs()
+    update = DenoisedInputUpdate(denoiser, strength=0.7, largest=1e9, weight=0.3, iterations=20)
+    fit(method(), measurement, [update, inputs])
+    physics: Any = measurement.physics
+    solve = ProximalInputUpdate(weight=0.3, iterations=20).solve
+    assert len(inputs.rows) == 4
+    for (stored, output), strength in zip(inputs.rows, denoiser.strengths, strict=True):
+        rms = (physics.A(output) - measurement.y).square().mean().sqrt()
+        expected = 0.7 * rms / squared_norm(physics, output).sqrt()
+        assert strength == pytest.approx(expected.item(), rel=1e-12)
+        torch.testing.assert_close(stored, solve(output, measurement) / (1 + strength), rtol=1e-12, atol=1e-14)
+
+
+def test_data_that_are_not_there_do_not_dilute_the_residual() -> None:
+    measurement = matrix_measurement()
+    mask = torch.ones_like(measurement.y)
+    mask[:, ::2] = 0
+    masked = replace(measurement, y=mask * measurement.y, physics=MaskedPhysics(measurement.physics, mask))
+    physics: Any = masked.physics
+    image = torch.ones_like(measurement.initial)
+    residual = (physics.A(image) - masked.y)[mask.bool()]
+    expected = residual.square().mean().sqrt() / squared_norm(physics, image).sqrt()
+    strength = DenoisedInputUpdate(strength=1.0, largest=1e9).noise(image, masked)
+    assert strength.item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_each_member_is_denoised_by_its_own_residual() -> None:
+    physics = Inpainting(img_size=(1, 6, 6), mask=torch.ones(1, 1, 6, 6))
+    images = torch.rand(2, 1, 6, 6)
+    both = replace(matrix_measurement(), y=torch.rand(2, 1, 6, 6), physics=physics, initial=images)
+    strengths = DenoisedInputUpdate(largest=1e9).noise(images, both)
+    for i in range(2):
+        one = replace(both, y=both.y[i : i + 1], initial=images[i : i + 1])
+        assert torch.equal(DenoisedInputUpdate(largest=1e9).noise(images[i : i + 1], one), strengths[i : i + 1])
+
+
+def test_the_strength_is_capped() -> None:
+    denoiser = Shrink()
+    fit(method(), matrix_measurement(), [DenoisedInputUpdate(denoiser, strength=1e6, largest=0.05)])
+    assert denoiser.strengths == pytest.approx([0.05] * 4)
+
+
+def test_the_average_gives_the_residual_and_on_request_the_image() -> None:
+    measurement, denoiser = matrix_measurement(), Shrink()
+    update = DenoisedInputUpdate(denoiser, largest=1e9, output="average")
+    fitted = method()
+    fit(fitted, measurement, [OutputAveraging(0.5), update])
+    average = fitted.reports["average"]
+    assert denoiser.strengths[-1] == pytest.approx(update.noise(average, measurement).item(), rel=1e-12)
+    solved = update.solve(average, measurement)
+    torch.testing.assert_close(fitted.stored_input, solved / (1 + denoiser.strengths[-1]), rtol=1e-12, atol=1e-14)
+
+
+def test_an_average_that_nobody_makes_is_refused_before_the_first_step() -> None:
+    inputs = Inputs()
+    with pytest.raises(ConfigurationError, match="OutputAveraging"):
+        fit(method(), matrix_measurement(), [InputUpdate(output="average"), inputs])
+    assert not inputs.rows
+
+
+def test_without_a_denoiser_it_is_block_matching() -> None:
+    fitted = method()
+    measurement = matrix_measurement(size=16, rows=40)
+    fit(fitted, measurement, [DenoisedInputUpdate(strength=2.0)])
+    assert fitted.stored_input.isfinite().all()
+    assert not torch.equal(fitted.stored_input, fitted.last_output)
+
+
+@pytest.mark.parametrize("wrong", [{"strength": 0.0}, {"largest": -1.0}, {"weight": 0.0}, {"output": "mean"}])
+def test_impossible_options_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        DenoisedInputUpdate(**wrong)
