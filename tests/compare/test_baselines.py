@@ -25,6 +25,7 @@ from dip_lightning.compare.baselines import (
     DeepinvDIP,
     DiffPIR,
     Initial,
+    PlugAndPlay,
     TotalVariation,
     Wavelet,
     run_baseline,
@@ -226,12 +227,37 @@ def test_ddrm_needs_a_decomposition():
         reconstruct(DDRM(TinyDenoiser(), "untrained", steps=3), matrix_measurement())
 
 
+def test_plug_and_play_reaches_the_fixed_point_of_a_linear_denoiser() -> None:
+    """z = D((A^T A + m)^-1 (A^T y + m z)) with m = mu |A|^2 and D = 1 / (1 + s), the strength at its cap s."""
+
+    class Shrink(nn.Module):
+        def forward(self, x: Tensor, sigma: float) -> Tensor:
+            return x / (1 + sigma)
+
+    measurement = matrix_measurement()
+    baseline = PlugAndPlay(Shrink(), strength=1e6, largest=0.3, weight=0.5, iterations=200, inner_iterations=50)
+    image = reconstruct(baseline, measurement).flatten()
+    matrix: Any = measurement.physics.matrix
+    pull = 0.5 * squared_norm(measurement.physics, measurement.initial).item() * torch.eye(len(image)).double()
+    expected = torch.linalg.solve(1.3 * (matrix.T @ matrix + pull) - pull, matrix.T @ measurement.y.flatten())
+    torch.testing.assert_close(image, expected, rtol=1e-3, atol=1e-5)  # conjugate gradients end somewhat early
+    assert baseline.settings["last_sigma"] == pytest.approx(0.3)
+    with pytest.raises(ConfigurationError, match="iterations"):
+        PlugAndPlay(iterations=0)
+
+
 def test_nothing_looks_at_the_target():
     measurement = denoising(size=16)
     blind = Measurement(
         measurement.y, measurement.physics, measurement.y, ids=("s",), task="denoising", noise_level=0.1
     )
-    for baseline in (Initial(), ConjugateGradient(), TotalVariation(iterations=5), DeepinvDIP(2, channels=4, layers=4)):
+    for baseline in (
+        Initial(),
+        ConjugateGradient(),
+        TotalVariation(iterations=5),
+        PlugAndPlay(iterations=3),
+        DeepinvDIP(2, channels=4, layers=4),
+    ):
         torch.testing.assert_close(reconstruct(baseline, measurement), reconstruct(baseline, blind), rtol=0, atol=0)
 
 

@@ -4,6 +4,7 @@ from dip_lightning.compare.baselines.base import Baseline
 from dip_lightning.compare.baselines.diffusion import DDRM, DPS, DiffPIR
 from dip_lightning.compare.baselines.from_deepinv import BM3D, DeepinvDIP
 from dip_lightning.compare.baselines.linear import Adjoint, ConjugateGradient, Initial
+from dip_lightning.compare.baselines.plug_and_play import PlugAndPlay
 from dip_lightning.compare.baselines.run import run_baseline
 from dip_lightning.compare.baselines.variational import TotalVariation, Wavelet
 
@@ -17,6 +18,7 @@ __all__ = [
     "DeepinvDIP",
     "DiffPIR",
     "Initial",
+    "PlugAndPlay",
     "TotalVariation",
     "Wavelet",
     "run_baseline",
