@@ -3,6 +3,7 @@
 from dip_lightning.networks.decoders import ConvDecoder, DeepDecoder
 from dip_lightning.networks.initialise import reinitialise
 from dip_lightning.networks.random_projector import RandomProjectorNet
+from dip_lightning.networks.s2s import S2SNet
 from dip_lightning.networks.skip import SkipNet
 from dip_lightning.networks.stacked import StackedNetwork
 from dip_lightning.networks.unet import MediumUNet, ShallowUNet, SmallUNet, UNet
@@ -12,6 +13,7 @@ __all__ = [
     "DeepDecoder",
     "MediumUNet",
     "RandomProjectorNet",
+    "S2SNet",
     "ShallowUNet",
     "SkipNet",
     "SmallUNet",

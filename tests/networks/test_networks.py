@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dip_lightning.errors import ConfigurationError
-from dip_lightning.networks import MediumUNet, ShallowUNet, SkipNet, SmallUNet, UNet, reinitialise
+from dip_lightning.networks import MediumUNet, S2SNet, ShallowUNet, SkipNet, SmallUNet, UNet, reinitialise
 from dip_lightning.networks.skip import parameter_count
 
 #: A network in this list gets all tests below.
@@ -19,6 +19,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "shallow": ShallowUNet,
     "small": SmallUNet,
     "unet_group": lambda *channels: UNet(*channels, channels=(8, 16, 16), norm="group", downsampling="stride"),
+    "s2s": lambda *channels: S2SNet(*channels, channels=8, decoder_channels=16, scales=3),
     "skip": lambda *channels: SkipNet(*channels, channels=(8, 8, 8)),
     "skip_inpainting": lambda *channels: SkipNet(
         *channels, channels=(8, 8, 16), skip_channels=(0, 4, 0), upsampling="nearest", downsampling="avg", filter_down=5
@@ -67,6 +68,15 @@ def test_every_parameter_has_a_gradient(build: Callable[..., nn.Module]) -> None
             continue
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 1e-12, name
+
+
+def test_s2s_has_the_published_convolutions() -> None:
+    encoder = [(3, 48), (48, 48), *[(48, 48), (48, 48)] * 4, (48, 96), (96, 96)]
+    decoder = [*[(144, 96), (96, 96)] * 4, (99, 64), (64, 32), (32, 3)]
+    weights = [(p.shape[1], p.shape[0]) for p in S2SNet().parameters() if p.ndim == 4]
+    assert weights == encoder + decoder
+    with pytest.raises(ConfigurationError, match="two scales"):
+        S2SNet(scales=1)
 
 
 def test_no_state_but_parameters(build: Callable[..., nn.Module]) -> None:
