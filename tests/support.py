@@ -29,6 +29,18 @@ class MatrixPhysics(LinearPhysics):
         return (y @ self.matrix).reshape(-1, *self.image_shape)
 
 
+class Shrink(nn.Module):
+    """A denoiser that shrinks towards the mean by its strength, and notes the strengths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.strengths: list[float] = []
+
+    def forward(self, x: Tensor, sigma: float) -> Tensor:
+        self.strengths.append(sigma)
+        return (x + sigma * x.mean()) / (1 + sigma)
+
+
 class TinyNetwork(nn.Module):
     """Two convolutions; no norm layers, so that a member's output depends on its own input alone."""
 

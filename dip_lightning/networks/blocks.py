@@ -79,6 +79,32 @@ def convolution(
     return nn.Conv2d(in_channels, out_channels, size, stride, size // 2, bias=norm == "none", padding_mode=padding)
 
 
+def double_convolution(
+    channels: tuple[int, int, int],
+    norm: Norm,
+    activation: Activation,
+    stride: int = 1,
+    padding: Padding = "zeros",
+) -> nn.Sequential:
+    """Build two 3x3 convolutions, each with norm and activation; the first strides.
+
+    Args:
+        channels: Of the input, between the two, and of the output.
+        norm: Norm layers.
+        activation: Activations.
+        stride: Stride of the first.
+        padding: Of both.
+    """
+    layers: list[nn.Module] = []
+    for first, second, step in ((*channels[:2], stride), (*channels[1:], 1)):
+        layers += [
+            convolution(first, second, 3, norm, step, padding),
+            norm_layer(norm, second),
+            activation_layer(activation),
+        ]
+    return nn.Sequential(*layers)
+
+
 class UntrainedNetwork(nn.Module):
     """A network for images of any size, whose weights can be drawn again in place.
 

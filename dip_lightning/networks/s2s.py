@@ -12,9 +12,7 @@ from dip_lightning.networks.blocks import (
     Norm,
     OutputActivation,
     UntrainedNetwork,
-    activation_layer,
-    convolution,
-    norm_layer,
+    double_convolution,
     output_layer,
 )
 
@@ -60,14 +58,7 @@ class S2SNet(UntrainedNetwork):
         super().__init__(2**scales, init)
 
         def block(first: int, middle: int, last: int, stride: int = 1) -> nn.Sequential:
-            layers: list[nn.Module] = []
-            for a, b, step in ((first, middle, stride), (middle, last, 1)):
-                layers += [
-                    convolution(a, b, 3, norm, step, "reflect"),
-                    norm_layer(norm, b),
-                    activation_layer(activation),
-                ]
-            return nn.Sequential(*layers)
+            return double_convolution((first, middle, last), norm, activation, stride, "reflect")
 
         widths = [in_channels, *[channels] * (scales - 1)]
         self.down = nn.ModuleList(block(width, channels, channels, 2) for width in widths)

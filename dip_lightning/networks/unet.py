@@ -15,9 +15,7 @@ from dip_lightning.networks.blocks import (
     Norm,
     OutputActivation,
     UntrainedNetwork,
-    activation_layer,
-    convolution,
-    norm_layer,
+    double_convolution,
     output_layer,
 )
 
@@ -67,7 +65,7 @@ class UNet(UntrainedNetwork):
         self.upsample = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
 
         def block(first: int, middle: int, last: int, step: int = 1) -> nn.Sequential:
-            return _double_convolution((first, middle, last), norm, activation, step)
+            return double_convolution((first, middle, last), norm, activation, step)
 
         self.entry = block(in_channels, channels[0], channels[0])
         self.down = nn.ModuleList(block(a, b, b, stride) for a, b in pairwise(channels))
@@ -90,15 +88,6 @@ class UNet(UntrainedNetwork):
             x = up(torch.cat([skips.pop(), self.upsample(x)], dim=1))
         result: Tensor = self.exit(x)
         return result
-
-
-def _double_convolution(
-    channels: tuple[int, int, int], norm: Norm, activation: Activation, stride: int
-) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for first, second, step in ((*channels[:2], stride), (*channels[1:], 1)):
-        layers += [convolution(first, second, 3, norm, step), norm_layer(norm, second), activation_layer(activation)]
-    return nn.Sequential(*layers)
 
 
 class _PresetUNet(UNet):

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from deepinv.physics import Inpainting
-from torch import Tensor, nn
 
 from dip_lightning.callbacks import DenoisedInputUpdate, InputUpdate, OutputAveraging, ProximalInputUpdate
 from dip_lightning.errors import ConfigurationError
@@ -18,19 +17,7 @@ from dip_lightning.methods import ASeqDIP
 from dip_lightning.physics.masked import MaskedPhysics
 from dip_lightning.physics.norm import squared_norm
 from tests.callbacks.test_input_update import Inputs
-from tests.support import TinyNetwork, fit, matrix_measurement
-
-
-class Shrink(nn.Module):
-    """A denoiser that notes its strengths."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.strengths: list[float] = []
-
-    def forward(self, x: Tensor, sigma: float) -> Tensor:
-        self.strengths.append(sigma)
-        return x / (1 + sigma)
+from tests.support import Shrink, TinyNetwork, fit, matrix_measurement
 
 
 def method() -> ASeqDIP:
@@ -55,7 +42,7 @@ def test_input_is_the_denoised_solution_and_the_strength_follows_the_residual() 
         rms = (physics.A(output) - measurement.y).square().mean().sqrt()
         expected = 0.7 * rms / squared_norm(physics, output).sqrt()
         assert strength == pytest.approx(expected.item(), rel=1e-12)
-        torch.testing.assert_close(stored, solve(output, measurement) / (1 + strength), rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(stored, Shrink()(solve(output, measurement), strength), rtol=1e-12, atol=1e-14)
 
 
 def test_data_that_are_not_there_do_not_dilute_the_residual() -> None:
@@ -94,8 +81,8 @@ def test_the_average_gives_the_residual_and_on_request_the_image() -> None:
     fit(fitted, measurement, [OutputAveraging(0.5), update])
     average = fitted.reports["average"]
     assert denoiser.strengths[-1] == pytest.approx(update.noise(average, measurement).item(), rel=1e-12)
-    solved = update.solve(average, measurement)
-    torch.testing.assert_close(fitted.stored_input, solved / (1 + denoiser.strengths[-1]), rtol=1e-12, atol=1e-14)
+    expected = Shrink()(update.solve(average, measurement), denoiser.strengths[-1])
+    torch.testing.assert_close(fitted.stored_input, expected, rtol=1e-12, atol=1e-14)
 
 
 def test_an_average_that_nobody_makes_is_refused_before_the_first_step() -> None:

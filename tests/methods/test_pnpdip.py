@@ -16,21 +16,9 @@ from dip_lightning.errors import ConfigurationError
 from dip_lightning.inputs import InitialEstimate
 from dip_lightning.methods import PnPDIP
 from tests.methods.direct import REDUCTIONS, DirectAdam, double_network, same_parameters
-from tests.support import TinyNetwork, fit, matrix_measurement
+from tests.support import Shrink, TinyNetwork, fit, matrix_measurement
 
 LR = 1e-2
-
-
-class Shrink(nn.Module):
-    """A denoiser that shrinks towards the mean by its strength, and notes the strengths."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.strengths: list[float] = []
-
-    def forward(self, x: Tensor, sigma: float) -> Tensor:
-        self.strengths.append(sigma)
-        return (x + sigma * x.mean()) / (1 + sigma)
 
 
 def method(**options: Any) -> PnPDIP:
