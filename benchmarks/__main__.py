@@ -9,6 +9,7 @@ COMMANDS = {
     "overhead": "a whole fit against the bare loop: time and peak memory",
     "operators": "the ray transform against deepinv's Tomography",
     "networks": "time of a step, and the floor that the processor sets",
+    "denoisers": "block matching against deepinv's settings and the package bm3d: time and PSNR",
     "settings": "CPU settings: memory format, denormals, fused Adam, bfloat16",
     "stacked": "several measurements at once against one after another",
     "peers": "a step against deepinv's DeepImagePrior and the released form of aSeqDIP",

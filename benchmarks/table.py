@@ -121,6 +121,17 @@ def settings() -> str:
     return table(heads, rows) if rows else ""
 
 
+def denoisers() -> str:
+    """Block matching: time of a call, and what it removes."""
+    rows = []
+    for r in results("denoisers_"):
+        size = f"{r['problem']['size']}x{r['problem']['size']}"
+        for name, time in r["times"].items():
+            gain = f"{r['psnr'][name] - r['psnr_noisy']:.2f}"
+            rows.append([size, r["machine"]["threads"], name, time["median_ms"], gain])
+    return table(["image", "threads", "denoiser", "ms", "PSNR gained, dB"], rows) if rows else ""
+
+
 def operators() -> str:
     """Ray transforms."""
     rows = [
@@ -190,6 +201,7 @@ TABLES: dict[str, tuple[Callable[[], str], str]] = {
     "stacked": (stacked, "stacked"),
     "settings": (settings, "settings"),
     "operators": (operators, "operators"),
+    "denoisers": (denoisers, "denoisers"),
     "scaling": (scaling, "scaling"),
     "quality": (quality, "time_to_quality"),
     "profile": (profile, "profile"),

@@ -72,7 +72,10 @@ def test_results_carry_machine_and_versions(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
-    ["overhead", "operators", "networks", "settings", "stacked", "peers", "scaling", "profile", "gpu", "loading"],
+    [
+        *("overhead", "operators", "denoisers", "networks", "settings", "stacked", "peers", "scaling", "profile"),
+        *("gpu", "loading"),
+    ],
 )
 def test_programs_run(command: str, tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
