@@ -11,7 +11,8 @@ from dip_lightning.compare.jobs import COMPARISON, read_json, safe
 from dip_lightning.compare.report.collect import Run, collect
 from dip_lightning.compare.report.curves import task_curves
 from dip_lightning.compare.report.images import Strip, task_strips
-from dip_lightning.compare.report.page import Content, render
+from dip_lightning.compare.report.page import render
+from dip_lightning.compare.report.page_content import Content
 from dip_lightning.compare.report.statistics import TaskTable, methods_in_order, tables
 from dip_lightning.compare.report.tables import runs_csv, task_csv, task_latex
 from dip_lightning.errors import ConfigurationError, RunFolderError, near_match

@@ -2,82 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from html import escape
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from dip_lightning.compare.report.collect import Failure, Run
+from dip_lightning.compare.report.collect import Failure
 from dip_lightning.compare.report.images import Strip
+from dip_lightning.compare.report.page_content import Content, as_json, styles
+from dip_lightning.compare.report.page_runs import runs_section, settings_section
 from dip_lightning.compare.report.page_tables import overview, stopping_table, task_table
 from dip_lightning.compare.report.statistics import TaskTable, methods_in_order
-
-_COLOURS = (
-    "#1f5fbf",
-    "#d1603d",
-    "#2a8c57",
-    "#8e4fb5",
-    "#b8860b",
-    "#c2366f",
-    "#15889c",
-    "#6b6f2b",
-    "#7a4a2b",
-    "#4a5568",
-)
-_DASHES = ("", "7 4", "2 3", "9 3 2 3")
-_COLUMNS = [
-    {"key": "task", "title": "Task", "digits": -1},
-    {"key": "method", "title": "Method", "digits": -1},
-    {"key": "measurement", "title": "Measurement", "digits": -1},
-    {"key": "seed", "title": "Seed", "digits": 0},
-    {"key": "psnr_estimate", "title": "PSNR (dB)", "digits": 2},
-    {"key": "psnr_oracle", "title": "Oracle", "digits": 2},
-    {"key": "ssim_estimate", "title": "SSIM", "digits": 3},
-    {"key": "ssim_oracle", "title": "Oracle", "digits": 3},
-    {"key": "iterations", "title": "Iterations", "digits": 0},
-    {"key": "seconds", "title": "Seconds", "digits": 1},
-    {"key": "stopped_by", "title": "Stopped by", "digits": -1},
-    {"key": "folder", "title": "Folder", "digits": -1},
-]
-
-
-@dataclass(frozen=True)
-class Content:
-    """What goes onto the page.
-
-    Attributes:
-        title: Its title.
-        root: Folder that was read.
-        runs: All runs.
-        failures: What failed.
-        tables: One for each task.
-        curves: Of each task, by method.
-        strips: Pictures of each task.
-        order: Methods as planned.
-    """
-
-    title: str
-    root: Path
-    runs: Sequence[Run]
-    failures: Sequence[Failure]
-    tables: Sequence[TaskTable]
-    curves: dict[str, dict[str, Any]]
-    strips: dict[str, list[Strip]]
-    order: Sequence[str] = ()
-
-
-def styles(methods: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Colour and dashes of each method, all different for forty of them."""
-    return {
-        method: (_COLOURS[place % len(_COLOURS)], _DASHES[place // len(_COLOURS) % len(_DASHES)])
-        for place, method in enumerate(methods)
-    }
 
 
 def render(content: Content) -> str:
@@ -97,8 +32,8 @@ def render(content: Content) -> str:
         *(_task_section(table, content, look) for table in content.tables),
         _stopping_section(content, methods, look),
         _failure_section(content.failures),
-        _runs_section(),
-        _settings_section(content, methods),
+        runs_section(),
+        settings_section(content, methods),
     ]
     return "\n".join(
         [
@@ -110,7 +45,7 @@ def render(content: Content) -> str:
             f"</head><body>{_header(content, methods)}{_bar(content, methods, look)}<main>",
             *sections,
             f"</main>{_DIALOG}",
-            f'<script type="application/json" id="data">{_json(_data(content, look))}</script>',
+            f'<script type="application/json" id="data">{as_json(content, look)}</script>',
             f"<script>{(here / 'page.js').read_text(encoding='utf-8')}</script></body></html>",
         ]
     )
@@ -230,75 +165,3 @@ def _failure_section(failures: Sequence[Failure]) -> str:
         f'<section id="failures"><h2>Failed</h2><div class="scroll"><table><thead>{head}</thead><tbody>{rows}</tbody>'
         f"</table></div>{more}</section>"
     )
-
-
-def _runs_section() -> str:
-    head = "".join(
-        f'<th data-key="{column["key"]}"{" class=text" if column["digits"] == -1 else ""}>{column["title"]}</th>'
-        for column in _COLUMNS
-    )
-    return (
-        f'<section id="runs"><h2>All runs</h2><div class="scroll"><table id="all-runs"><thead><tr>{head}</tr></thead>'
-        '<tbody></tbody></table></div><div class="pages"><button type="button" id="earlier">earlier</button>'
-        '<span id="shown"></span><button type="button" id="later">later</button></div></section>'
-    )
-
-
-def _settings_section(content: Content, methods: Sequence[str]) -> str:
-    trees = {(run.method, run.task): run.tree for run in content.runs}
-    chosen: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for run in content.runs:
-        if run.summary.get("settings"):
-            chosen[run.method, run.task][json.dumps(run.summary["settings"], sort_keys=True)] += 1
-    blocks = []
-    for method, task in sorted(trees, key=lambda names: (methods.index(names[0]), names[1])):
-        tree = trees[method, task]
-        text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True) if tree else ""
-        text += "".join(f"# used by {count} runs: {line}\n" for line, count in chosen[method, task].most_common(5))
-        if text:
-            name = f"{escape(method)} on {escape(task)}"
-            blocks.append(f"<details><summary>{name}</summary><pre>{escape(text)}</pre></details>")
-    return (
-        f'<section id="settings"><h2>Settings and versions</h2>{"".join(blocks)}'
-        f"<details class='paper'><summary>Versions and devices</summary>{_versions(content.runs)}</details></section>"
-    )
-
-
-def _versions(runs: Sequence[Run]) -> str:
-    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for run in runs:
-        for package, version in (run.summary.get("versions") or {}).items():
-            found[str(package)][str(version)] += 1
-        found["device"][str(run.summary.get("device", "unknown"))] += 1
-    rows = "".join(
-        f"<tr><td>{escape(name)}</td><td class='text'>"
-        + escape(", ".join(f"{version} ({count} runs)" for version, count in counts.most_common()))
-        + "</td></tr>"
-        for name, counts in sorted(found.items())
-    )
-    return f"<table><tbody>{rows}</tbody></table>"
-
-
-def _data(content: Content, look: dict[str, tuple[str, str]]) -> dict[str, Any]:
-    return {
-        "styles": look,
-        "curves": content.curves,
-        "columns": _COLUMNS,
-        "runs": [_run_row(run, content.root) for run in content.runs],
-    }
-
-
-def _run_row(run: Run, root: Path) -> list[Any]:
-    scores = [run.score("psnr", "estimate"), run.score("psnr", "oracle")]
-    scores += [run.score("ssim", "estimate"), run.score("ssim", "oracle")]
-    rounded = [None if score is None else round(score, 4) for score in scores]
-    seconds = run.number("seconds")
-    folder = run.folder.relative_to(root) if run.folder.is_relative_to(root) else run.folder
-    known = [run.number("iterations"), None if seconds is None else round(seconds, 2), run.summary.get("stopped_by")]
-    return [run.task, run.method, run.measurement, run.seed, *rounded, *known, str(folder)]
-
-
-def _json(content: Any) -> str:
-    """JSON that cannot end the script element it stands in."""
-    text = json.dumps(content, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
