@@ -70,6 +70,11 @@ class BlockMatching(nn.Module):
         return denoised.to(x.dtype)
 
 
+def prepare(denoiser: nn.Module, like: Tensor) -> nn.Module:
+    """Bring a denoiser to an image's device and precision, in place, to be called and not to be trained."""
+    return denoiser.to(like.device, like.dtype).eval().requires_grad_(False)
+
+
 def denoise_members(denoiser: Any, image: Tensor, strengths: Sequence[float]) -> Tensor:
     """Denoise each member of a batch by itself.
 

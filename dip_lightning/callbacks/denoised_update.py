@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dip_lightning.callbacks.input_update import Output
 from dip_lightning.callbacks.proximal_update import ProximalInputUpdate
-from dip_lightning.denoisers import BlockMatching, denoise_members
+from dip_lightning.denoisers import BlockMatching, denoise_members, prepare
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.measurement import Measurement
 from dip_lightning.physics.masked import measured
@@ -73,8 +73,7 @@ class DenoisedInputUpdate(ProximalInputUpdate):
             ConfigurationError: If the physics has no adjoint.
         """
         super().on_train_start(trainer, pl_module)
-        initial = pl_module.measurement.initial
-        self.denoiser.to(initial.device, initial.dtype).eval().requires_grad_(False)
+        prepare(self.denoiser, pl_module.measurement.initial)
 
     def new_input(self, pl_module: BaseDIP, output: Tensor) -> Tensor:
         """Solve from the output, denoise; report."""

@@ -37,8 +37,7 @@ class _InputUpdate(pl.Callback, UpdatesNetworkInput, ABC):
         Raises:
             ConfigurationError: If their shapes differ, or nothing averages.
         """
-        callbacks: list[Any] = trainer.callbacks if self.output == "average" else []  # type: ignore[attr-defined]
-        if self.output == "average" and not any(isinstance(c, Averaging) for c in callbacks):
+        if self.output == "average" and not any(isinstance(c, Averaging) for c in trainer.callbacks):  # type: ignore[attr-defined]
             raise ConfigurationError(f"{type(self).__name__}: output: average needs the callback OutputAveraging.")
         if pl_module.stored_input.shape != pl_module.measurement.initial.shape:
             raise ConfigurationError(

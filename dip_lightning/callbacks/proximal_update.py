@@ -73,8 +73,8 @@ class ProximalInputUpdate(_InputUpdate):
         """Solve from the output; report."""
         solved = self.solve(output, pl_module.measurement)
         if self.report:
-            average = pl_module.reports.get("average")
-            pl_module.report("consistent", solved if average is None else self.solve(average, pl_module.measurement))
+            average = pl_module.reports.get("average", output)
+            pl_module.report("consistent", solved if average is output else self.solve(average, pl_module.measurement))
         return solved
 
     def solve(self, image: Tensor, measurement: Measurement) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from dip_lightning.denoisers import denoise_members
+from dip_lightning.denoisers import denoise_members, prepare
 from dip_lightning.errors import ConfigurationError, check_option
 from dip_lightning.functional.losses import Reduction, distance
 from dip_lightning.measurement import Measurement
@@ -98,7 +98,7 @@ class PnPDIP(BaseDIP):
         """Bring the denoiser to the fit's device and precision."""
         super().on_fit_start()
         initial = self.measurement.initial
-        self.denoiser.to(initial.device, initial.dtype).eval().requires_grad_(False)
+        prepare(self.denoiser, initial)
         self.split_image, self.dual = self.split_image.to(initial.dtype), self.dual.to(initial.dtype)
 
     def objective(self, estimate: Tensor, measurement: Measurement) -> dict[str, Tensor]:

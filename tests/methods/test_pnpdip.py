@@ -85,11 +85,7 @@ def test_block_matching_fits_without_a_further_package() -> None:
     pytest.importorskip("ptwt", reason="ptwt is in the baselines extra")
     from deepinv.models import BM3D
 
-    try:
-        denoiser = BM3D(use_legacy=False)
-    except TypeError:
-        pytest.skip("deepinv before 0.5 has the package bm3d alone")
-    pnp = method(denoiser=denoiser, sigma=0.05, outer_steps=2)
+    pnp = method(denoiser=BM3D(use_legacy=False), sigma=0.05, outer_steps=2)
     fit(pnp, matrix_measurement(size=16, rows=40).to(torch.device("cpu"), torch.float32))
     assert pnp.split_image.isfinite().all()
 

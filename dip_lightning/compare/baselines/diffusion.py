@@ -162,12 +162,7 @@ class DPS(DiffusionSampler):
         """Run deepinv's sampler; see the base class."""
         from deepinv import sampling
 
-        try:
-            sampler = sampling.DPS(
-                denoiser, num_steps=self.steps, weight=self.weight, device=y.device, dtype=start.dtype
-            )
-        except TypeError as error:
-            raise ConfigurationError(f"DPS needs deepinv 0.5 or later ({error}).") from error
+        sampler = sampling.DPS(denoiser, num_steps=self.steps, weight=self.weight, device=y.device, dtype=start.dtype)
         return sampler(y, physics, x_init=start.shape)
 
 

@@ -74,8 +74,7 @@ class BM3D(Baseline):
             denoiser = Denoiser(**self.options)
         except (ImportError, TypeError) as error:
             raise ConfigurationError(
-                "BM3D needs deepinv 0.5 with ptwt, or the package bm3d: pip install 'dip_lightning[baselines]' "
-                f"({error})."
+                f"BM3D needs ptwt, or the package bm3d: pip install 'dip_lightning[baselines]' ({error})."
             ) from error
         self.settings = {"sigma": level}
         image: Tensor = denoiser.to(measurement.y.device)(measurement.y, level)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from dip_lightning.callbacks import DenoisedInputUpdate
 from dip_lightning.compare.baselines.base import Baseline, Watch, linear
-from dip_lightning.denoisers import denoise_members
+from dip_lightning.denoisers import denoise_members, prepare
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.measurement import Measurement
 
@@ -53,7 +51,7 @@ class PlugAndPlay(Baseline):
         """Solve and denoise in turn; see the base class."""
         linear(measurement, self)
         image, update = measurement.initial, self.update
-        denoiser: Any = update.denoiser.to(image.device, image.dtype)
+        denoiser = prepare(update.denoiser, image)
         strengths: list[float] = []
         with torch.no_grad():
             for k in range(self.iterations):
