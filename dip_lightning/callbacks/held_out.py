@@ -16,7 +16,7 @@ from dip_lightning.functional.held_out import Unit, fill_from_neighbours, held_o
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.hooks import PreparesMeasurement
 from dip_lightning.measurement import Measurement
-from dip_lightning.physics.masked import MaskedPhysics, measured
+from dip_lightning.physics.masked import leave_out, measured
 
 if TYPE_CHECKING:
     from dip_lightning.methods.base import BaseDIP
@@ -97,7 +97,7 @@ class HeldOutStopping(RefittingRule, PreparesMeasurement):
         return replace(
             measurement,
             y=kept * measurement.y,
-            physics=MaskedPhysics(measurement.physics, kept),
+            physics=leave_out(measurement.physics, kept),
             initial=_initial_without(measurement, held),
         )
 

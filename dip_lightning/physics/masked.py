@@ -9,11 +9,13 @@ from deepinv.physics import LinearPhysics, Physics
 from torch import Tensor
 
 
-class MaskedPhysics(LinearPhysics):
-    r"""Keep some data of another operator, :math:`x \mapsto m \odot A x`; the others are zero.
+class MaskedPhysics(Physics):
+    r"""Keep some data of another operator, :math:`x \mapsto m \odot A(x)`; the others are zero.
+
+    Of a linear operator make a :class:`MaskedLinearPhysics`; :func:`leave_out` chooses.
 
     Args:
-        physics: The operator :math:`A`, linear if the adjoint is to be one.
+        physics: The operator :math:`A`.
         mask: :math:`m`, ones and zeros of the data's shape.
     """
 
@@ -24,17 +26,37 @@ class MaskedPhysics(LinearPhysics):
         self.physics = physics
         self.register_buffer("mask", mask)
 
+    @property
+    def image_support(self) -> Tensor | None:
+        """Pixels that can be other than zero, ``[B, 1, H, W]``, where the operator says so."""
+        return getattr(self.physics, "image_support", None)
+
     def A(self, x: Tensor, **kwargs: Any) -> Tensor:
         """Apply the operator and leave data out; see the class."""
         return self.mask * self.physics.A(x, **kwargs)
+
+    def A_dagger(self, y: Tensor, **kwargs: Any) -> Tensor:
+        """Apply the operator's own pseudo-inverse to the data that are kept: an approximate one of this operator."""
+        return self.physics.A_dagger(self.mask * y, **kwargs)
+
+
+class MaskedLinearPhysics(MaskedPhysics, LinearPhysics):
+    """Keep some data of a linear operator; see :class:`MaskedPhysics`."""
 
     def A_adjoint(self, y: Tensor, **kwargs: Any) -> Tensor:
         """Apply the adjoint to the data that are kept."""
         return self.physics.A_adjoint(self.mask * y, **kwargs)
 
-    def A_dagger(self, y: Tensor, **kwargs: Any) -> Tensor:
-        """Apply the operator's own pseudo-inverse to the data that are kept: an approximate one of this operator."""
-        return self.physics.A_dagger(self.mask * y, **kwargs)
+
+def leave_out(physics: Physics, kept: Tensor) -> MaskedPhysics:
+    """Make the operator of the data that are kept, linear if ``physics`` is.
+
+    Args:
+        physics: The operator of all data.
+        kept: Ones and zeros of the data's shape.
+    """
+    kind = MaskedLinearPhysics if isinstance(physics, LinearPhysics) else MaskedPhysics
+    return kind(physics, kept)
 
 
 def measured(physics: Physics, image: Tensor) -> Tensor:

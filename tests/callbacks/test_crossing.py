@@ -16,7 +16,7 @@ from dip_lightning.errors import MeasurementError
 from dip_lightning.inputs import InitialEstimate
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods import DIP
-from dip_lightning.physics.masked import MaskedPhysics
+from dip_lightning.physics.masked import leave_out
 from tests.callbacks.scripted import constant_images, denoising, scripted
 from tests.methods.test_battery import SaveAt
 from tests.support import TinyNetwork, fit, matrix_measurement
@@ -50,7 +50,7 @@ def test_discrepancy_counts_data_that_carry_something() -> None:
     mask = torch.zeros(1, 1, 4, 4)
     mask[..., :2] = 1
     masked = Measurement(
-        y=plain.y, physics=MaskedPhysics(plain.physics, mask), initial=plain.y, ids=("a",), task="denoising"
+        y=plain.y, physics=leave_out(plain.physics, mask), initial=plain.y, ids=("a",), task="denoising"
     )
     dip = scripted(images)
     fit(dip, masked, [DiscrepancyStopping(noise_level=1.0)])

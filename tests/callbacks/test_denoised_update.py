@@ -14,7 +14,7 @@ from dip_lightning.callbacks import DenoisedInputUpdate, InputUpdate, OutputAver
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.inputs import InitialEstimate
 from dip_lightning.methods import ASeqDIP
-from dip_lightning.physics.masked import MaskedPhysics
+from dip_lightning.physics.masked import leave_out
 from dip_lightning.physics.norm import squared_norm
 from tests.callbacks.test_input_update import Inputs
 from tests.support import Shrink, TinyNetwork, fit, matrix_measurement
@@ -49,7 +49,7 @@ def test_data_that_are_not_there_do_not_dilute_the_residual() -> None:
     measurement = matrix_measurement()
     mask = torch.ones_like(measurement.y)
     mask[:, ::2] = 0
-    masked = replace(measurement, y=mask * measurement.y, physics=MaskedPhysics(measurement.physics, mask))
+    masked = replace(measurement, y=mask * measurement.y, physics=leave_out(measurement.physics, mask))
     physics: Any = masked.physics
     image = torch.ones_like(measurement.initial)
     residual = (physics.A(image) - masked.y)[mask.bool()]

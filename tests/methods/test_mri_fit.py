@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from deepinv.physics import MRI, MultiCoilMRI
 
-from dip_lightning.callbacks import DataConsistentInputUpdate
+from dip_lightning.callbacks import DataConsistentInputUpdate, HeldOutStopping
 from dip_lightning.inputs import InitialEstimate
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods import DIP, ASeqDIP
@@ -51,8 +51,9 @@ def half_seen() -> Measurement:
 
 
 @pytest.mark.parametrize("kind", [DIP, ASeqDIP])
-def test_pixels_that_no_coil_sees_are_zero(kind) -> None:
-    last = run(half_seen(), kind, DataConsistentInputUpdate())
+@pytest.mark.parametrize("rules", [[], [HeldOutStopping(action="record")]], ids=["", "held-out data"])
+def test_pixels_that_no_coil_sees_are_zero(kind, rules) -> None:
+    last = run(half_seen(), kind, DataConsistentInputUpdate(), *rules)
     assert last.output[..., :5].abs().max() == 0
     assert last.stored[..., :5].abs().max() == 0
     assert last.output[..., 5:].abs().min() > 0

@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import torch
-from deepinv.physics import MRI, Denoising, Inpainting
+from deepinv.physics import MRI, Denoising, Inpainting, LinearPhysics, Physics
 
-from dip_lightning.physics.masked import MaskedPhysics, measured
+from dip_lightning.physics.masked import leave_out, measured
 from tests.support import matrix_measurement
 
 
 def test_is_adjoint_and_leaves_the_masked_data_zero() -> None:
     measurement = matrix_measurement()
     mask = (torch.rand(1, 20, generator=torch.Generator().manual_seed(0)) > 0.3).double()
-    physics = MaskedPhysics(measurement.physics, mask)
+    physics = leave_out(measurement.physics, mask)
     x, y = torch.rand(1, 1, 6, 6).double(), torch.rand(1, 20).double()
     assert torch.allclose((physics.A(x) * y).sum(), (x * physics.A_adjoint(y)).sum())
     assert torch.equal(physics.A(x), mask * measurement.physics.A(x))
     assert not physics.A(x)[mask == 0].any()
+
+
+class _Squares(Physics):
+    def A(self, x: torch.Tensor, **kwargs: object) -> torch.Tensor:
+        return x.square()
+
+
+def test_is_linear_where_the_operator_is() -> None:
+    x, mask = torch.rand(1, 1, 4, 4), torch.eye(4)[None, None]
+    squares = leave_out(_Squares(), mask)
+    assert not isinstance(squares, LinearPhysics)
+    assert not hasattr(squares, "A_adjoint")
+    assert torch.equal(squares.A(x), mask * x.square())
+    assert isinstance(leave_out(Denoising(), mask), LinearPhysics)
+
+
+def test_keeps_the_support_of_the_image() -> None:
+    physics = Denoising()
+    assert leave_out(physics, torch.ones(1)).image_support is None
+    physics.register_buffer("image_support", torch.eye(4)[None, None])
+    masked = leave_out(physics, torch.ones(1))
+    assert torch.equal(masked.image_support, torch.eye(4)[None, None])
+    assert masked.to(torch.float64).image_support.dtype == torch.float64
 
 
 def test_finds_what_is_measured() -> None:

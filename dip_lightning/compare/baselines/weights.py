@@ -18,7 +18,7 @@ from dip_lightning.errors import MeasurementError
 from dip_lightning.functional.held_out import Unit, held_out_mask
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.measurement import Measurement
-from dip_lightning.physics.masked import MaskedPhysics, measured
+from dip_lightning.physics.masked import leave_out, measured
 from dip_lightning.physics.noise_level import present_data
 
 #: ``(y, physics, start, weight) -> image``.
@@ -94,7 +94,7 @@ def by_held_out(
     generators = MemberGenerators([seed] * measurement.batch_size)
     # The middle of k-space stays: it has most of the energy, and would decide alone.
     held = held_out_mask(known, fraction, unit, generators, keep_centre=0.08 if unit == "line" else 0.0)
-    kept = MaskedPhysics(physics, (~held).to(measurement.y))
+    kept = leave_out(physics, (~held).to(measurement.y))
     y = kept.mask * measurement.y
 
     def error(logarithm: float) -> float:
