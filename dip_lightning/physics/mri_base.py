@@ -52,6 +52,10 @@ class MRIAcquisition(Acquisition):
     def direct(self, y: Tensor, physics: Physics) -> Tensor:
         """The image by one adjoint, ``[B, 2, H, W]``: the zero-filled or the gridded one."""
 
+    def add_noise(self, clean: Tensor, generators: MemberGenerators) -> tuple[Tensor, float | None]:
+        """Add the configured noise to all samples; see the base class."""
+        return self.noise(clean, generators)
+
     def initial(self, y: Tensor, physics: Physics) -> Tensor:
         """The direct image, or that of least squares (CG-SENSE); see the base class."""
         with torch.no_grad():

@@ -7,7 +7,7 @@ import torch
 from dip_lightning.data import Phantom, TrajectoryKSpace
 from dip_lightning.errors import ConfigurationError, MeasurementError
 from dip_lightning.functional.metrics import score
-from dip_lightning.physics import CartesianMRI, ESPIRiT, SimulatedCoils, TrajectoryMRI
+from dip_lightning.physics import CartesianMRI, ESPIRiT, RelativeGaussian, SimulatedCoils, TrajectoryMRI
 from dip_lightning.physics.mri_trajectory import spread
 
 pytest.importorskip("mrinufft", reason="mri-nufft is not installed")
@@ -55,6 +55,18 @@ def test_phantom_along_a_trajectory(trajectory):
     assert measurement.initial.norm(dim=1).max() == pytest.approx(1, abs=1e-4)
     assert measurement.metadata["trajectory"] == trajectory
     assert score(measurement, measurement.initial)["psnr"] > 18
+
+
+def test_noise_is_of_the_stated_level():
+    clean, noisy = (
+        TrajectoryMRI(shots=16, samples_per_shot=128, noise=noise, normalise=False).simulate(
+            torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)), ["a", "b"], [0, 1]
+        )
+        for noise in (None, RelativeGaussian(0.2))
+    )
+    for member, difference in enumerate(noisy.y - clean.y):
+        assert difference.std() == pytest.approx(0.2 * float(clean.y[member].abs().mean()), rel=0.05)
+    assert noisy.metadata["noise"] == "RelativeGaussian"
 
 
 @pytest.fixture
