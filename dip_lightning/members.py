@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -72,7 +72,7 @@ def _physics_for(measurement: Measurement, members: Sequence[int]) -> Physics | 
     rows, images = list(members), measurement.initial
     with torch.no_grad():
         expected = measurement.physics.A(images)[rows]
-        for physics in (measurement.physics, _with_rows(measurement.physics, rows, len(images))):
+        for physics in _candidates(measurement.physics, rows, len(images)):
             try:
                 got = physics.A(images[rows])
             except (RuntimeError, ValueError):
@@ -80,6 +80,11 @@ def _physics_for(measurement: Measurement, members: Sequence[int]) -> Physics | 
             if got.shape == expected.shape and torch.allclose(got, expected, rtol=1e-3, atol=1e-5 * _scale(expected)):
                 return physics
     return None
+
+
+def _candidates(physics: Physics, rows: list[int], members: int) -> Iterator[Physics]:
+    yield physics
+    yield _with_rows(physics, rows, members)  # a copy, which is not made unless it is asked for
 
 
 def _with_rows(physics: Physics, rows: list[int], members: int) -> Physics:

@@ -38,7 +38,7 @@ class TrajectoryFourier(NonCartesianMRI):
         super(NonCartesianMRI, self).__init__(img_size=shape, coil_maps=coil_maps)
         self.samples = samples.detach().cpu().float().numpy()
         self.backend, self.normalize = "finufft", False
-        self.nufft_op = _transform(self.samples, shape, coil_maps.shape[1])
+        self._plan()
         weights = torch.from_numpy(_voronoi(self.samples)) if density is None else density
         self.register_buffer("image_support", support_of(coil_maps))
         self.register_buffer("density", (weights / weights.max()).float().view(1, 1, 1, -1))
@@ -69,6 +69,18 @@ class TrajectoryFourier(NonCartesianMRI):
         """
         self.nufft_op.n_batchs = len(kspace)
         return torch.as_tensor(self.nufft_op.adj_op(kspace * self.density[0]))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the transform: finufft's plan cannot be copied."""
+        return {name: value for name, value in self.__dict__.items() if name != "nufft_op"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Plan the transform of a copy anew."""
+        super().__setstate__(state)
+        self._plan()
+
+    def _plan(self) -> None:
+        self.nufft_op = _transform(self.samples, tuple(self.coil_maps.shape[-2:]), self.coil_maps.shape[1])
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TrajectoryFourier:
         super()._apply(map_both_parts(fn), recurse)

@@ -14,12 +14,20 @@ from dip_lightning.physics.acquisition import Acquisition
 
 SIZE = 24
 
+
+def trajectory() -> Acquisition:
+    pytest.importorskip("mrinufft", reason="mri-nufft is not installed")
+    pytest.importorskip("finufft", reason="finufft is not installed")
+    return suite.TrajectoryMRI(shots=8, samples_per_shot=32, coils=SimulatedCoils(3))
+
+
 #: An acquisition in this list gets all tests below: how to build it, and the channels of its images.
 ACQUISITIONS: dict[str, tuple[Callable[[], Acquisition], int]] = {
     "parallel": (lambda: suite.ParallelBeamCT(views=8), 1),
     "fan": (lambda: suite.FanBeamCT(60.0, 90.0, views=8), 1),
     "mri": (lambda: suite.CartesianMRI(mask=RandomLines()), 2),
     "mri_coils": (lambda: suite.CartesianMRI(mask=RandomLines(), coils=SimulatedCoils(3)), 2),
+    "mri_trajectory": (trajectory, 2),
     "denoising": (lambda: suite.Denoising(), 1),
     "inpainting": (lambda: suite.Inpainting(), 1),
     "deblurring": (lambda: suite.Deblurring(), 1),
@@ -46,6 +54,15 @@ def test_members_are_what_they_are_alone(case: tuple[Callable[[], Acquisition], 
         cut = select_members(together, [member])
         assert cut is not None
         torch.testing.assert_close(cut.physics.A(cut.target), alone.physics.A(alone.target), rtol=1e-4, atol=1e-5)
+
+
+def test_physics_that_takes_any_number_of_images_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    measurement = suite.ParallelBeamCT(views=8).simulate(torch.rand(2, 1, SIZE, SIZE), ("a", "b"), (4, 5))
+    monkeypatch.setattr("copy.deepcopy", lambda _: pytest.fail("the operator was copied"))
+    cut = select_members(measurement, [1])
+    assert cut is not None
+    assert cut.physics is measurement.physics
+    assert repeat_measurement(measurement, 2).physics is measurement.physics
 
 
 def test_measurements_are_repeated(case: tuple[Callable[[], Acquisition], int]) -> None:

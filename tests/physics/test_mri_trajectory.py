@@ -1,5 +1,7 @@
 """Non-Cartesian MRI against the sum that it computes."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -44,6 +46,14 @@ def test_adjoint_and_gradient():
     torch.testing.assert_close((physics.A(x) * y).sum(), (x * physics.A_adjoint(y)).sum(), rtol=1e-4, atol=1e-3)
     (gradient,) = torch.autograd.grad((physics.A(x) * y).sum(), x)
     torch.testing.assert_close(gradient, physics.A_adjoint(y), rtol=1e-4, atol=1e-4)
+
+
+def test_operator_can_be_copied():
+    physics, *_ = operator()
+    other, x = copy.deepcopy(physics), torch.randn(2, 2, 8, 7)
+    assert other.nufft_op is not physics.nufft_op
+    torch.testing.assert_close(other.A(x), physics.A(x))
+    torch.testing.assert_close(other.gridded(physics.A(x)), physics.gridded(physics.A(x)))
 
 
 @pytest.mark.parametrize("trajectory", ["spiral", "radial"])
