@@ -10,6 +10,7 @@ from deepinv.physics import LinearPhysics, Physics
 from torch import Tensor
 
 from dip_lightning.errors import ConfigurationError, check_option
+from dip_lightning.physics.least_squares import least_squares_image
 from dip_lightning.physics.noise import MeasurementNoise
 from dip_lightning.physics.restoration import RestorationAcquisition
 
@@ -105,7 +106,7 @@ class CompressedSensing(RestorationAcquisition):
     def initial(self, y: Tensor, physics: Physics) -> Tensor:
         """Apply the adjoint or the pseudo-inverse; see the base class."""
         with torch.no_grad():
-            return physics.A_adjoint(y) if self.first == "adjoint" else physics.A_dagger(y)
+            return physics.A_adjoint(y) if self.first == "adjoint" else least_squares_image(physics, y)
 
     def settings(self) -> dict[str, Any]:
         """See the base class."""

@@ -40,7 +40,7 @@ class CartesianMRI(MRIAcquisition):
         noise: Noise of simulated data, added to sampled points only; ``RelativeGaussian`` is relative to their mean
             magnitude. Measured data are taken as they are.
         initial: First estimate: ``adjoint`` (zero-filled) or ``cg``, the least-squares image by conjugate gradients
-            (CG-SENSE, deepinv's ``A_dagger``).
+            (CG-SENSE, :func:`~dip_lightning.physics.least_squares.least_squares_image`).
         cg_iterations: Iterations of ``cg`` at most; few of them regularise. ``None`` is deepinv's, 50.
         normalise: Whether to scale.
         whiten: Makes the noise of measured coils independent, of variance 1. A number is the edge of the squares in

@@ -15,6 +15,7 @@ from dip_lightning.errors import MeasurementError, check_option
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.measurement import Measurement, check_tensor
 from dip_lightning.physics.acquisition import Acquisition
+from dip_lightning.physics.least_squares import least_squares_image
 from dip_lightning.physics.mri_coils import CoilMaps
 from dip_lightning.physics.mri_masks import check_positive_count
 from dip_lightning.physics.mri_phase import complex_channels
@@ -61,8 +62,9 @@ class MRIAcquisition(Acquisition):
         with torch.no_grad():
             if self.first_estimate == "adjoint":
                 return self.direct(y, physics)
-            limit = {} if self.cg_iterations is None or isinstance(physics, MRI) else {"max_iter": self.cg_iterations}
-            return physics.A_dagger(y, **limit)
+            if isinstance(physics, MRI):
+                return physics.A_dagger(y)  # one coil has a closed form
+            return least_squares_image(physics, y, self.cg_iterations)
 
     def describe(self) -> dict[str, Any]:
         """Magnitude scoring, and the settings for the record; see the base class."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dip_lightning.errors import ConfigurationError, MeasurementError, check_option
 from dip_lightning.measurement import Measurement, check_tensor
+from dip_lightning.physics.least_squares import least_squares_image
 from dip_lightning.physics.mri_base import FirstEstimate, MRIAcquisition
 from dip_lightning.physics.mri_coils import CoilMaps
 from dip_lightning.physics.mri_masks import check_positive_count
@@ -135,7 +136,7 @@ class TrajectoryMRI(MRIAcquisition):
             whole = _operators().TrajectoryFourier(
                 samples.reshape(-1, 2), maps, None if density is None else density.flatten()
             )
-            target = whole.A_dagger(physics.from_torch_complex(kspace.reshape(1, len(kspace), -1)), max_iter=10)
+            target = least_squares_image(whole, physics.from_torch_complex(kspace.reshape(1, len(kspace), -1)), 10)
         data = physics.from_torch_complex(y).contiguous()
         return self.scaled(data, physics, ids, target=target, **fields)
 

@@ -112,6 +112,16 @@ def test_file_of_a_spiral(spiral):
     assert score(some, some.initial)["psnr"] > 15
 
 
+def test_target_does_not_depend_on_the_unit_of_the_data(spiral, tmp_path):
+    path, arrays, _ = spiral
+    np.savez(tmp_path / "small.npz", **{**arrays, "ksp": arrays["ksp"] * 1e-7})
+    one, other = (
+        load(file, shots=8, acquisition=TrajectoryMRI(coils=ESPIRiT(calibration="full")))
+        for file in (path, tmp_path / "small.npz")
+    )
+    torch.testing.assert_close(other.target, one.target, rtol=1e-3, atol=1e-3)
+
+
 def test_what_does_not_fit_is_named(spiral, tmp_path):
     path, arrays, _ = spiral
     with pytest.raises(ConfigurationError, match=r"data.shots=25 must be from 1 to the 24"):

@@ -1,0 +1,46 @@
+"""Conjugate gradients: the image in the units of the data, the physics as it was."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dip_lightning.physics import CartesianMRI, CompressedSensing, SimulatedCoils
+from dip_lightning.physics.compressed_sensing import GaussianSensing
+from dip_lightning.physics.least_squares import least_squares_image
+
+IMAGE = torch.rand(2, 1, 24, 24, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("unit", [1e6, 1e-4, 1e-8, 1e-12])
+@pytest.mark.parametrize(
+    "acquisition",
+    [CartesianMRI(coils=SimulatedCoils(3), initial="cg", normalise=False), CompressedSensing(initial="pseudo_inverse")],
+)
+def test_first_estimate_scales_with_the_data(acquisition, unit):
+    measurement = acquisition.simulate(IMAGE, ["a", "b"], [0, 1])
+    image = acquisition.initial(measurement.y * unit, measurement.physics) / unit
+    torch.testing.assert_close(image, measurement.initial, rtol=1e-3, atol=1e-3)
+
+
+def test_it_is_the_pseudo_inverse():
+    physics = GaussianSensing((1, 6, 6), 12).double()
+    y = physics.A(torch.rand(1, 1, 6, 6, dtype=torch.float64))
+    expected = y @ torch.linalg.pinv(physics.matrix).T
+    torch.testing.assert_close(least_squares_image(physics, y, 100, 1e-10).flatten(2), expected, rtol=0, atol=1e-5)
+
+
+def test_limits_hold_for_one_call_alone():
+    measurement = CartesianMRI(coils=SimulatedCoils(3), initial="cg", cg_iterations=3).simulate(IMAGE[:1], ["a"], [0])
+    physics, y = measurement.physics, measurement.y
+    fresh = CartesianMRI(coils=SimulatedCoils(3)).physics((2, 24, 24))
+    assert (physics.max_iter, physics.tol, physics.solver) == (fresh.max_iter, fresh.tol, fresh.solver)
+    torch.testing.assert_close(physics.A_dagger(y), fresh.A_dagger(y), rtol=0, atol=0)
+    with pytest.raises(RuntimeError):
+        least_squares_image(physics, y[..., :5], 2)
+    assert physics.max_iter == fresh.max_iter
+
+
+def test_nothing_is_the_image_of_no_data():
+    physics = GaussianSensing((1, 6, 6), 12)
+    assert not least_squares_image(physics, torch.zeros(1, 1, 12)).any()
