@@ -18,7 +18,7 @@ from dip_lightning.physics.geometry import check_positive
 
 
 class BlurKernel(ABC):
-    """Makes a kernel ``[h, w]`` that is not negative and sums to one."""
+    """Makes a kernel ``[h, w]`` that is not negative and sums to one; its centre is at ``(h // 2, w // 2)``."""
 
     @abstractmethod
     def values(self) -> NDArray[np.float64]:
@@ -39,7 +39,7 @@ class BlurKernel(ABC):
 
 
 class GaussianKernel(BlurKernel):
-    r"""Gaussian of standard deviation ``sigma``, sampled at pixel centres.
+    r"""Gaussian of standard deviation ``sigma`` around the kernel's centre, sampled at pixel centres.
 
     Args:
         sigma: Standard deviation, pixels.
@@ -56,7 +56,7 @@ class GaussianKernel(BlurKernel):
 
     def values(self) -> NDArray[np.float64]:
         """See the base class."""
-        distance = np.arange(self.size) - (self.size - 1) / 2
+        distance = np.arange(self.size) - self.size // 2
         profile = np.exp(-0.5 * (distance / self.sigma) ** 2)
         return np.outer(profile, profile)
 
@@ -70,7 +70,7 @@ class MotionKernel(BlurKernel):
 
     Args:
         size: Rows and columns.
-        extent: How far the path reaches from its centre of mass, as a fraction of the way to the kernel's edge.
+        extent: How far the path reaches from its centre of mass, as a fraction of the way to the kernel's nearer edge.
         shake: Typical turn along the path, radians; 0 is a straight line.
         seed: Seed of the path.
 
@@ -92,8 +92,9 @@ class MotionKernel(BlurKernel):
         """See the base class."""
         path = self._path()
         path -= path.mean(0)
-        half = (self.size - 1) / 2
-        position = np.clip(half + path * self.extent * half / np.abs(path).max(), 0, 2 * half - 1e-9)
+        room = (self.size - 1) // 2  # to the last row; an even size has one more before the centre
+        position = self.size // 2 + path * self.extent * room / np.abs(path).max()
+        position = np.clip(position, 0, self.size - 1 - 1e-9)
         corner = np.floor(position).astype(int)
         share = position - corner
         kernel = np.zeros((self.size, self.size))

@@ -305,7 +305,15 @@ def test_masks_of_the_first_paper(data_root):
 
 
 @pytest.mark.parametrize(
-    "kernel", [GaussianKernel(3, 61), GaussianKernel(2), MotionKernel(64), MotionKernel(9, seed=5)]
+    "kernel",
+    [
+        GaussianKernel(3, 61),
+        GaussianKernel(2),
+        GaussianKernel(2, 24),
+        MotionKernel(64),
+        MotionKernel(9, seed=5),
+        MotionKernel(4, extent=1.0),
+    ],
 )
 def test_kernels_sum_to_one_and_are_centred(kernel):
     values = kernel().double()
@@ -314,7 +322,17 @@ def test_kernels_sum_to_one_and_are_centred(kernel):
     for axis in (0, 1):
         positions = torch.arange(values.shape[axis], dtype=torch.float64)
         centre = (values.sum(1 - axis) * positions).sum()
-        assert centre == pytest.approx((values.shape[axis] - 1) / 2, abs=1e-3)
+        assert centre == pytest.approx(values.shape[axis] // 2, abs=1e-3)
+
+
+@pytest.mark.parametrize("size", [12, 13])
+@pytest.mark.parametrize("kernel", [GaussianKernel, MotionKernel])
+def test_blur_does_not_shift_the_image(kernel, size):
+    x = torch.zeros(1, 1, 33, 33)
+    x[..., 16, 16] = 1
+    y = Deblurring(kernel(size=size)).physics((1, 33, 33)).A(x)[0, 0]
+    for axis in (0, 1):
+        assert (y.sum(1 - axis) * torch.arange(33)).sum() == pytest.approx(16, abs=0.02)
 
 
 def test_motion_kernels_have_a_seed():
