@@ -20,11 +20,11 @@ class ParallelBeamCT(CTAcquisition):
     def geometry(self, image_shape: tuple[int, int]) -> ParallelGeometry:
         """See the base class."""
         spacing = self.detector_spacing or self.pixel_size
-        diagonal = math.sqrt(2) * max(image_shape) * self.pixel_size
+        shadow = math.sqrt(2) * max(image_shape) * self.pixel_size
         return ParallelGeometry(
             image_shape=image_shape,
             angles=self.angles,
-            detectors=self.detectors or math.ceil(diagonal / spacing),
+            detectors=self.detectors or self._enough_detectors(shadow, spacing),
             pixel_size=self.pixel_size,
             detector_spacing=spacing,
             detector_offset=self.detector_offset,
@@ -64,7 +64,7 @@ class FanBeamCT(CTAcquisition):
         return FanGeometry(
             image_shape=image_shape,
             angles=self.angles,
-            detectors=self.detectors or self._enough_detectors(image_shape, spacing),
+            detectors=self.detectors or self._enough_detectors(self._shadow(image_shape), spacing),
             pixel_size=self.pixel_size,
             detector_spacing=spacing,
             detector_offset=self.detector_offset,
@@ -72,6 +72,6 @@ class FanBeamCT(CTAcquisition):
             source_detector=self.source_detector,
         )
 
-    def _enough_detectors(self, image_shape: tuple[int, int], spacing: float) -> int:
+    def _shadow(self, image_shape: tuple[int, int]) -> float:
         sine = min(0.5 * math.sqrt(2) * max(image_shape) * self.pixel_size / self.source_origin, 0.999)
-        return math.ceil(2 * self.source_detector * math.tan(math.asin(sine)) / spacing)
+        return 2 * self.source_detector * math.tan(math.asin(sine))

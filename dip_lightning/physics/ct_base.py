@@ -79,6 +79,8 @@ class CTAcquisition(Acquisition):
                             ("detector_spacing", detector_spacing)):  # fmt: skip
             if value is not None:
                 check_positive(name, value)
+        if not math.isfinite(detector_offset):
+            raise ConfigurationError(f"detector_offset={detector_offset} must be a finite number of mm.")
         if not 0 < frequency_scaling <= 1:
             raise ConfigurationError(f"frequency_scaling={frequency_scaling} must be in (0, 1].")
         self.angles = tuple(float(angle) for angle in angles)
@@ -101,6 +103,10 @@ class CTAcquisition(Acquisition):
         Raises:
             ConfigurationError: If the shape does not fit the geometry.
         """
+
+    def _enough_detectors(self, shadow: float, spacing: float) -> int:
+        """Bins that see a shadow of so many mm around the central ray, wherever the detector's centre is."""
+        return math.ceil((shadow + 2 * abs(self.detector_offset)) / spacing)
 
     @property
     def scale(self) -> float:

@@ -33,6 +33,15 @@ def test_detector_sees_the_whole_image():
     assert fan.bins[-1] == pytest.approx(550 * corner / (410**2 - corner**2) ** 0.5, rel=0.02)
 
 
+@pytest.mark.parametrize("offset", [-7.3, 12.0])
+@pytest.mark.parametrize("build", [ParallelBeamCT, lambda **options: FanBeamCT(90.0, 140.0, **options)])
+def test_detector_off_the_centre_sees_the_whole_image(build, offset):
+    geometry = build(detector_offset=offset, detector_spacing=0.7).geometry((32, 32))
+    half = 0.5 * geometry.detector_spacing
+    assert geometry.bins[0] - half <= -geometry.reach
+    assert geometry.bins[-1] + half >= geometry.reach
+
+
 def test_angles():
     assert ParallelBeamCT(views=4).angles == (0.0, 45.0, 90.0, 135.0)
     assert ParallelBeamCT(views=2, angular_range=60.0, start_angle=10.0).angles == (10.0, 40.0)
@@ -76,6 +85,7 @@ def test_initial_image_fits_the_data_in_scale_and_sign():
         ({"detectors": 0}, "detectors=0"),
         ({"pixel_size": 0.0}, "pixel_size=0.0"),
         ({"detector_spacing": -1.0}, "detector_spacing=-1.0"),
+        ({"detector_offset": float("nan")}, "detector_offset=nan"),
         ({"attenuation": 0.0}, "attenuation=0.0"),
         ({"frequency_scaling": 2.0}, "frequency_scaling=2.0"),
         ({"filter": "han"}, "Did you mean 'hann'"),
