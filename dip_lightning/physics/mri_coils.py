@@ -103,7 +103,7 @@ class SimulatedCoils(CoilMaps):
 
 
 class CoilMapsFile(CoilMaps):
-    """Maps from a file, complex ``[N, H, W]`` or ``[H, W, N]``.
+    """Maps from a file, complex ``[N, H, W]`` or ``[H, W, N]``; that of a single coil may be ``[H, W]``.
 
     They should be normalised to a root sum of squares of 1 inside the object: the image is then as bright as the coils.
 
@@ -124,6 +124,8 @@ class CoilMapsFile(CoilMaps):
         """
         path = expand_path(self.path)
         maps = torch.from_numpy(read_array(path, self.key)).squeeze()
+        if maps.ndim == 2:
+            maps = maps[None]  # of one coil
         if maps.ndim == 3 and maps.shape[1:] != image_shape and maps.shape[:2] == image_shape:
             maps = maps.movedim(-1, 0)  # MATLAB and BART have the coils last
         if not maps.is_complex() or maps.ndim != 3 or tuple(maps.shape[1:]) != tuple(image_shape):

@@ -188,6 +188,15 @@ def test_maps_and_mask_from_files(tmp_path):
         phantom(CartesianMRI(SamplingMaskFile(str(tmp_path / "mask.npy"))), size=32)
 
 
+@pytest.mark.parametrize("shape", [(1, 32, 32), (32, 32, 1), (32, 32, 1, 1), (32, 32)])
+def test_map_of_one_coil_from_a_file(tmp_path, shape):
+    maps = random(32, 32, dtype=torch.complex64)
+    np.save(tmp_path / "map.npy", maps.reshape(shape).numpy())
+    measurement = phantom(CartesianMRI(coils=CoilMapsFile(str(tmp_path / "map.npy"))), size=32)
+    assert measurement.y.shape == (1, 2, 1, 32, 32)
+    torch.testing.assert_close(measurement.physics.coil_maps, maps[None, None])
+
+
 def test_what_cannot_be_is_refused():
     with pytest.raises(ConfigurationError, match="need several coils"):
         CartesianMRI(whiten=10)
