@@ -37,8 +37,8 @@ class CartesianMRI(MRIAcquisition):
     Args:
         mask: Which points of k-space are sampled; :class:`RandomLines` unless given.
         coils: Sensitivity maps; ``None`` is single-coil MRI.
-        noise: Noise of simulated data, added to sampled points only; ``RelativeGaussian`` is relative to their mean
-            magnitude. Measured data are taken as they are.
+        noise: Noise of simulated data, added to sampled points only; ``RelativeGaussian`` is relative to the mean of
+            the absolute values of their real and imaginary parts. Measured data are taken as they are.
         initial: First estimate: ``adjoint`` (zero-filled) or ``cg``, the least-squares image by conjugate gradients
             (CG-SENSE, :func:`~dip_lightning.physics.least_squares.least_squares_image`).
         cg_iterations: Iterations of ``cg`` at most; few of them regularise. ``None`` is deepinv's, 50.
