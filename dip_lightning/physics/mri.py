@@ -129,7 +129,9 @@ class CartesianMRI(MRIAcquisition):
             ids: Folder-safe name of each member.
             sampled: What the fit may use, ``[B, H, W]``, bool.
             target: ``combined`` combines the coils of the whole k-space with the same maps, ``rss`` takes the root of
-                their sum of squares, and ``none`` is for data that were not fully sampled.
+                their sum of squares, before they are compressed, and ``none`` is for data that were not fully sampled.
+                With ``whiten`` it is that of the whitened coils, in the units and weights of the fit, which the record
+                says: it is not the image that a data set releases.
             **fields: Further fields of the measurement.
 
         Returns:
@@ -146,7 +148,8 @@ class CartesianMRI(MRIAcquisition):
                 f"{', '.join(ids)}: k-space of {kspace.shape[1]} coils, but the acquisition is single-coil; "
                 "set data.acquisition.coils, e.g. to ESPIRiT."
             )
-        kspace = torch.stack([self._mix(*member) for member in zip(kspace, sampled, strict=True)])
+        coils = torch.stack([self._whitened(*member) for member in zip(kspace, sampled, strict=True)])
+        kspace = torch.stack([self._compressed(*member) for member in zip(coils, sampled, strict=True)])
         maps = None
         if self.coils is not None:
             maps = torch.stack([self._maps(self.coils, *member) for member in zip(kspace, sampled, strict=True)])
@@ -154,21 +157,28 @@ class CartesianMRI(MRIAcquisition):
         image = None
         if target != "none":
             whole = fourier_physics(torch.ones_like(sampled), maps)
-            image = root_sum_of_squares(kspace) if target == "rss" else whole.A_adjoint(_data(kspace, maps))
+            image = root_sum_of_squares(coils) if target == "rss" else whole.A_adjoint(_data(kspace, maps))
         y = _data(kspace * sampled[:, None], maps)
         # Whitened noise has the variance 1, half of it in the real part.
         level = 0.5**0.5 if self.whiten else None
         fields["metadata"] = {**fields.get("metadata", self.describe()["metadata"]), "noise": "measured"}
+        if target == "rss" and self.whiten is not None:
+            fields["metadata"]["target"] = "rss of the whitened coils"
         return self.scaled(y, physics, ids, target=image, noise_level=level, **fields)
 
-    def _mix(self, kspace: Tensor, sampled: Tensor) -> Tensor:
+    def _whitened(self, kspace: Tensor, sampled: Tensor) -> Tensor:
+        if self.whiten is None:
+            return kspace
         if isinstance(self.whiten, int):
-            kspace = mix(whitening(noise_covariance(kspace, sampled, self.whiten)), kspace)
-        elif self.whiten is not None:
-            kspace = mix(whitening(read_covariance(self.whiten, len(kspace))), kspace)
-        if self.virtual_coils is not None:
-            kspace = mix(compression(kspace * sampled, self.virtual_coils), kspace)
-        return kspace
+            covariance = noise_covariance(kspace, sampled, self.whiten)
+        else:
+            covariance = read_covariance(self.whiten, len(kspace))
+        return mix(whitening(covariance), kspace)
+
+    def _compressed(self, kspace: Tensor, sampled: Tensor) -> Tensor:
+        if self.virtual_coils is None:
+            return kspace
+        return mix(compression(kspace * sampled, self.virtual_coils), kspace)
 
     def _maps(self, coils: CoilMaps, kspace: Tensor, sampled: Tensor) -> Tensor:
         if coils.calibration == "full":

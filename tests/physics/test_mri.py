@@ -188,6 +188,34 @@ def test_maps_and_mask_from_files(tmp_path):
         phantom(CartesianMRI(SamplingMaskFile(str(tmp_path / "mask.npy"))), size=32)
 
 
+def measured(target="rss", **options):
+    kspace = phantom(CartesianMRI(coils=SimulatedCoils(6), normalise=False), size=32)
+    data = MultiCoilFourier(torch.ones(32, 32), SimulatedCoils(6).simulated((32, 32))).A(kspace.target)
+    noise = 0.01 * random(1, 6, 32, 32, dtype=torch.complex64)
+    data = torch.complex(data[:, 0], data[:, 1]) + noise * torch.arange(1, 7)[:, None, None]
+    acquisition = CartesianMRI(RandomLines(2, 0.4), ESPIRiT(), normalise=False, **options)
+    return acquisition.from_kspace(data, ["a"], acquisition.mask((32, 32))[None], target=target)
+
+
+def test_rss_target_is_of_the_coils_before_compression():
+    expected = measured().target
+    compressed = measured(virtual_coils=3)
+    assert compressed.y.shape[2] == 3
+    torch.testing.assert_close(compressed.target, expected)
+    assert "target" not in compressed.metadata
+
+
+def test_rss_target_of_whitened_coils_is_in_the_units_of_the_fit_and_in_the_record():
+    whitened, both = measured(whiten=6), measured(whiten=6, virtual_coils=6)
+    assert whitened.metadata["target"] == both.metadata["target"] == "rss of the whitened coils"
+    torch.testing.assert_close(both.target, whitened.target)
+    combined = measured("combined", whiten=6)
+    assert "target" not in combined.metadata
+    inside = combined.target.norm(dim=1) > 0.5 * combined.target.norm(dim=1).max()
+    ratio = (whitened.target.norm(dim=1) / combined.target.norm(dim=1))[inside]
+    assert ratio.mean() == pytest.approx(1, abs=0.05)
+
+
 @pytest.mark.parametrize("shape", [(1, 32, 32), (32, 32, 1), (32, 32, 1, 1), (32, 32)])
 def test_map_of_one_coil_from_a_file(tmp_path, shape):
     maps = random(32, 32, dtype=torch.complex64)
