@@ -74,9 +74,24 @@ def convolution(
 ) -> nn.Conv2d:
     """Build a convolution that keeps the image size at stride 1.
 
-    It has no bias where a norm layer follows: there its gradient is zero, and Adam would turn rounding into drift.
+    It has no bias where a norm layer follows. Batch norm takes it away again: its gradient would be zero, and Adam
+    would turn rounding into drift. Group norm takes away only what the channels of a group have in common; the rest
+    is left to the shifts of its own.
     """
     return nn.Conv2d(in_channels, out_channels, size, stride, size // 2, bias=norm == "none", padding_mode=padding)
+
+
+def loses_shift(norm: Norm, padding: Padding) -> bool:
+    """Say whether a padded convolution with its norm layer gives the same for an input with shifted channels.
+
+    A shift of the whole input, padding and all, comes out as one number a channel, which batch norm takes away. Zeros
+    around the image are not shifted with it.
+
+    Args:
+        norm: Norm layer behind the convolution.
+        padding: Of the convolution.
+    """
+    return norm == "batch" and padding == "reflect"
 
 
 def double_convolution(

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dip_lightning.networks.blocks import UntrainedNetwork
+from dip_lightning.networks.blocks import Norm, Padding, UntrainedNetwork, loses_shift
 from dip_lightning.networks.skip import SkipNet
 
 
@@ -15,15 +15,18 @@ class RandomProjectorNet(UntrainedNetwork):
 
     One scale of 64 channels and four skip channels: with three input and output channels the released network has
     82,979 parameters, of which the filters and their biases (82,323) are frozen. Biases before a norm layer have no
-    effect, frozen or not, and are left out here, as is the shift of the input's norm, which the next norm layer takes
-    away again. Source: Deep Random Projector, Li et al., CVPR 2023, and its released code.
+    effect, frozen or not, and are left out here; the shift of the input's norm is trained only where the next norm
+    layer does not take it away again, which it does with ``norm: batch`` and ``padding: reflect``. Source: Deep Random
+    Projector, Li et al., CVPR 2023, and its released code.
 
     Args:
         in_channels: Channels of the network input.
         out_channels: Channels of the image.
         channels: Channels of each scale, from full resolution down.
         skip_channels: Channels of the skip branches.
-        **options: See :class:`~dip_lightning.networks.skip.SkipNet`; ``norm`` is ``batch``.
+        norm: ``batch``, ``group`` or ``none``.
+        padding: ``reflect`` or ``zeros``.
+        **options: See :class:`~dip_lightning.networks.skip.SkipNet`.
     """
 
     def __init__(
@@ -32,13 +35,17 @@ class RandomProjectorNet(UntrainedNetwork):
         out_channels: int = 3,
         channels: tuple[int, ...] = (64,),
         skip_channels: int | tuple[int, ...] = 4,
+        norm: Norm = "batch",
+        padding: Padding = "reflect",
         **options: Any,
     ) -> None:
         super().__init__(1)
         self.entry = nn.BatchNorm2d(in_channels, track_running_stats=False)
-        self.entry.bias.requires_grad_(False)
-        self.entry.weight.requires_grad_(in_channels > 1)  # a common factor has no effect either
-        self.projector = SkipNet(in_channels, out_channels, channels, skip_channels, **options)
+        self.entry.bias.requires_grad_(not loses_shift(norm, padding))
+        self.entry.weight.requires_grad_(in_channels > 1 or norm == "none")  # norms take a common factor away
+        self.projector = SkipNet(
+            in_channels, out_channels, channels, skip_channels, norm=norm, padding=padding, **options
+        )
         for module in self.projector.modules():
             if isinstance(module, nn.Conv2d):
                 module.requires_grad_(False)

@@ -19,6 +19,7 @@ from dip_lightning.networks.blocks import (
     Upsampling,
     activation_layer,
     convolution,
+    loses_shift,
     norm_layer,
     output_layer,
     per_scale,
@@ -99,7 +100,10 @@ class SkipNet(UntrainedNetwork):
             self.encoders.append(nn.Sequential(*strided(above, width), *unit(width, width, filter_down)))
             self.skips.append(nn.Sequential(*unit(above, skip, 1)) if skip else nn.Identity())
             below = channels[scale + 1] if scale + 1 < len(channels) else width
-            layers = [_joining_norm(norm, skip + below), *unit(skip + below, width, filter_up)]
+            joining = norm_layer(norm, skip + below)
+            if isinstance(joining, nn.BatchNorm2d) and loses_shift(norm, padding):
+                joining.bias.requires_grad_(False)  # its gradient is zero, and Adam would make it drift
+            layers = [joining, *unit(skip + below, width, filter_up)]
             self.decoders.append(nn.Sequential(*layers, *(unit(width, width, 1) if last_1x1 else [])))
             above = width
         self.exit = nn.Sequential(nn.Conv2d(channels[0], out_channels, 1), output_layer(output_activation))
@@ -116,14 +120,6 @@ class SkipNet(UntrainedNetwork):
             x = decoder(x if joined is None else torch.cat([joined, x], dim=1))
         result: Tensor = self.exit(x)
         return result
-
-
-def _joining_norm(norm: Norm, channels: int) -> nn.Module:
-    layer = norm_layer(norm, channels)
-    if isinstance(layer, nn.BatchNorm2d):
-        # The decoder's own batch norm removes this shift again: its gradient is zero, and Adam would make it drift.
-        layer.bias.requires_grad_(False)
-    return layer
 
 
 def _double(x: Tensor, mode: Upsampling) -> Tensor:

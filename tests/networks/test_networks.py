@@ -10,7 +10,16 @@ import torch
 from torch import nn
 
 from dip_lightning.errors import ConfigurationError
-from dip_lightning.networks import MediumUNet, S2SNet, ShallowUNet, SkipNet, SmallUNet, UNet, reinitialise
+from dip_lightning.networks import (
+    MediumUNet,
+    RandomProjectorNet,
+    S2SNet,
+    ShallowUNet,
+    SkipNet,
+    SmallUNet,
+    UNet,
+    reinitialise,
+)
 from dip_lightning.networks.skip import parameter_count
 
 #: A network in this list gets all tests below.
@@ -21,6 +30,12 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "unet_group": lambda *channels: UNet(*channels, channels=(8, 16, 16), norm="group", downsampling="stride"),
     "s2s": lambda *channels: S2SNet(*channels, channels=8, decoder_channels=16, scales=3),
     "skip": lambda *channels: SkipNet(*channels, channels=(8, 8, 8)),
+    "skip_zeros": lambda *channels: SkipNet(*channels, channels=(8, 8), padding="zeros"),
+    "skip_group": lambda *channels: SkipNet(*channels, channels=(16, 16), norm="group"),
+    "projector": lambda *channels: RandomProjectorNet(*channels, channels=(8,)),
+    "projector_zeros": lambda *channels: RandomProjectorNet(*channels, channels=(8,), padding="zeros"),
+    "projector_group": lambda *channels: RandomProjectorNet(*channels, channels=(16,), norm="group"),
+    "projector_plain": lambda *channels: RandomProjectorNet(*channels, channels=(8,), norm="none"),
     "skip_inpainting": lambda *channels: SkipNet(
         *channels, channels=(8, 8, 16), skip_channels=(0, 4, 0), upsampling="nearest", downsampling="avg", filter_down=5
     ),
@@ -68,6 +83,16 @@ def test_every_parameter_has_a_gradient(build: Callable[..., nn.Module]) -> None
             continue
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 1e-12, name
+
+
+def test_shifts_are_frozen_only_where_they_have_no_effect(build: Callable[..., nn.Module]) -> None:
+    network = build(2, 1).double()
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d | nn.GroupNorm)]
+    frozen = [norm.bias.requires_grad_(True) for norm in norms if not norm.bias.requires_grad]
+    network(torch.randn(1, 2, 32, 32, dtype=torch.float64)).square().sum().backward()
+    for bias in frozen:
+        assert bias.grad is not None
+        assert bias.grad.abs().max() < 1e-12
 
 
 def test_s2s_has_the_published_convolutions() -> None:
