@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ def read_array(path: Path, key: str | None = None, index: int | None = None) -> 
 
     Args:
         path: The file.
-        key: Which variable or data set; needed only where the file holds several. ``a/b`` walks through groups.
+        key: Which variable or data set; needed only where the file holds several. ``a/b`` walks through groups. Of an
+            HDF5 file nothing else is read; without a key, its text and groups do not count.
         index: Which element, where the variable is a list of arrays (a MATLAB cell, an object array).
 
     Returns:
@@ -40,10 +41,7 @@ def read_array(path: Path, key: str | None = None, index: int | None = None) -> 
     if reader is None:
         raise MeasurementError(f"{path} is of no known kind; known are {', '.join(sorted(_READERS))}.")
     try:
-        content = reader(path)
-        if isinstance(content, dict):
-            content = _pick(content, key, path)
-        return _element(content, index, path)
+        return _element(reader(path, key), index, path)
     except DIPError:
         raise
     except Exception as error:  # readers raise a dozen unrelated types on broken files
@@ -52,15 +50,18 @@ def read_array(path: Path, key: str | None = None, index: int | None = None) -> 
         ) from error
 
 
-def _pick(content: dict[str, Any], key: str | None, path: Path) -> Any:
+def _choose(names: Iterable[str], key: str | None, path: Path) -> str:
+    """The name of the array to read: that of the key, or the only one."""
+    known = sorted(names)
     if key is None:
-        if len(content) != 1:
-            names = ", ".join(sorted(content)) or "nothing"
-            raise MeasurementError(f"{path} holds {len(content)} arrays ({names}); say which by its key.")
-        return next(iter(content.values()))
-    if key not in content:
-        raise MeasurementError(f"{path} has no '{key}'.{near_match(key, content)}")
-    return content[key]
+        if len(known) != 1:
+            raise MeasurementError(
+                f"{path} holds {len(known)} arrays ({', '.join(known) or 'nothing'}); say which by its key."
+            )
+        return known[0]
+    if key not in known:
+        raise MeasurementError(f"{path} has no array '{key}'.{near_match(key, known)}")
+    return key
 
 
 def _element(content: Any, index: int | None, path: Path) -> Array:
@@ -78,20 +79,21 @@ def _element(content: Any, index: int | None, path: Path) -> Array:
     return np.asarray(content[index or 0])
 
 
-def _read_npz(path: Path) -> dict[str, Any]:
+def _read_npz(path: Path, key: str | None) -> Array:
     with np.load(path, allow_pickle=False) as content:
-        return dict(content)
+        values: Array = content[_choose(content.files, key, path)]
+        return values
 
 
-def _read_mat(path: Path) -> dict[str, Any]:
+def _read_mat(path: Path, key: str | None) -> Any:
     import h5py
 
     if h5py.is_hdf5(path):
-        return {name: _from_matlab(value) for name, value in _read_hdf5(path).items()}
+        return _from_matlab(_read_hdf5(path, key))
     import scipy.io
 
     content = scipy.io.loadmat(path, appendmat=False)
-    return {name: value for name, value in content.items() if not name.startswith("__")}
+    return content[_choose((name for name in content if not name.startswith("__")), key, path)]
 
 
 def _from_matlab(value: Any) -> Any:
@@ -99,40 +101,66 @@ def _from_matlab(value: Any) -> Any:
     return [np.asarray(item).T for item in value] if isinstance(value, list) else np.asarray(value).T
 
 
-def _read_hdf5(path: Path) -> dict[str, Any]:
+def _read_hdf5(path: Path, key: str | None) -> Any:
+    """One data set; the others stay on disk."""
     import h5py
 
-    found: dict[str, Any] = {}
     with h5py.File(path, "r") as file:
-
-        def visit(name: str, item: Any) -> None:
-            if isinstance(item, h5py.Dataset) and not name.startswith("#refs#"):
-                found[name] = _read_dataset(item, file)
-
-        file.visititems(visit)
-    return found
+        item = None if key is None else file.get(key)  # follows links and takes a leading slash
+        if not _is_array(item):
+            item = file[_choose(_hdf5_names(file), key, path)]
+        return _read_dataset(item, path)
 
 
-def _read_dataset(item: Any, file: Any) -> Any:
+def _hdf5_names(file: Any) -> list[str]:
+    """Names of all arrays, whose values are not read; MATLAB keeps its own affairs under names that start with #."""
+    names: list[str] = []
+    file.visititems(lambda name, item: names.append(name) if name[0] != "#" and _is_array(item) else None)
+    return names
+
+
+def _is_array(item: Any) -> bool:
+    """Whether an HDF5 object is a data set of numbers, or of references to some: no group, no text."""
+    import h5py
+
+    if not isinstance(item, h5py.Dataset) or item.shape is None:
+        return False
+    numbers = item.dtype.kind in "biufc" or len(item.dtype.names or ()) == 2  # two fields are a complex number
+    return numbers or h5py.check_ref_dtype(item.dtype) is not None
+
+
+def _read_dataset(item: Any, path: Path) -> Any:
     import h5py
 
     if h5py.check_ref_dtype(item.dtype) is None:
         values = item[()]
         fields = values.dtype.names
         return values["real"] + 1j * values["imag"] if fields == ("real", "imag") else values
-    return [_read_dataset(file[reference], file) for reference in np.asarray(item[()]).ravel()]
+    items = [item.file[reference] for reference in np.asarray(item[()]).ravel()]
+    if not all(_is_array(element) for element in items):
+        raise MeasurementError(f"{path}: '{item.name}' holds structures or text, not arrays.")
+    return [_read_dataset(element, path) for element in items]
 
 
-def _read_torch(path: Path) -> Any:
+def _read_torch(path: Path, key: str | None) -> Any:
     import torch
 
     content = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(content, dict):
-        return {name: value.numpy() for name, value in content.items() if isinstance(value, torch.Tensor)}
-    return [item.numpy() for item in content] if isinstance(content, list | tuple) else content.numpy()
+        tensors = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
+        return _to_numpy(tensors[_choose(tensors, key, path)])
+    return [_to_numpy(item) for item in content] if isinstance(content, list | tuple) else _to_numpy(content)
 
 
-def _read_picture(path: Path) -> Array:
+def _to_numpy(tensor: Any) -> Array:
+    """Also of parameters, of lazily conjugated tensors, and of bfloat16, which numpy does not know."""
+    import torch
+
+    values: Array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(force=True)
+    return values
+
+
+def _read_picture(path: Path, key: str | None) -> Array:
     from PIL import Image
 
     with Image.open(path) as opened:
@@ -141,12 +169,12 @@ def _read_picture(path: Path) -> Array:
         return np.asarray(image)
 
 
-_READERS: dict[str, Callable[[Path], Any]] = {
-    ".npy": lambda path: np.load(path, allow_pickle=False),
+_READERS: dict[str, Callable[[Path, str | None], Any]] = {
+    ".npy": lambda path, key: np.load(path, allow_pickle=False),
     ".npz": _read_npz,
     ".mat": _read_mat,
     ".h5": _read_hdf5,
-    ".cfl": read_cfl,
+    ".cfl": lambda path, key: read_cfl(path),
     ".hdf5": _read_hdf5,
     ".pt": _read_torch,
     ".pth": _read_torch,

@@ -35,8 +35,63 @@ def test_hdf5_groups_are_not_transposed(tmp_path):
         file["group/y"] = values + 1j
     np.testing.assert_array_equal(read_array(tmp_path / "a.h5", "group/inner/x"), values)
     assert read_array(tmp_path / "a.h5", "group/y").dtype == np.complex128
-    with pytest.raises(MeasurementError, match=r"a.h5 has no 'group/inner'"):
+    with pytest.raises(MeasurementError, match=r"a.h5 has no array 'group/inner'"):
         read_array(tmp_path / "a.h5", "group/inner")
+
+
+def test_text_beside_an_hdf5_array_is_no_obstacle(tmp_path):
+    values = np.arange(6.0).reshape(2, 3)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["scan/kspace"], file["header"], file["notes"] = values, b"<xml/>", ["a", "b"]
+        file["link"], file["nowhere"] = h5py.SoftLink("/scan/kspace"), h5py.SoftLink("/gone")
+    for key in (None, "scan/kspace", "/scan/kspace", "link"):
+        np.testing.assert_array_equal(read_array(tmp_path / "a.h5", key), values)
+    for key in ("header", "nowhere", "scan", "scan/kspace/x", ""):
+        with pytest.raises(MeasurementError, match=rf"a.h5 has no array '{key}'"):
+            read_array(tmp_path / "a.h5", key)
+
+
+def test_only_the_named_data_set_is_read(tmp_path):
+    values = np.arange(12000.0)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = values[:3]
+        file.create_dataset("damaged", data=values, chunks=(12000,), compression="gzip")
+        chunk = file["damaged"].id.get_chunk_info(0)
+    content = bytearray((tmp_path / "a.h5").read_bytes())
+    content[chunk.byte_offset : chunk.byte_offset + chunk.size] = bytes(chunk.size)
+    (tmp_path / "a.h5").write_bytes(content)
+    np.testing.assert_array_equal(read_array(tmp_path / "a.h5", "x"), values[:3])
+    with pytest.raises(MeasurementError, match=r"holds 2 arrays \(damaged, x\)"):
+        read_array(tmp_path / "a.h5")
+    with pytest.raises(MeasurementError, match=r"a.h5 cannot be read"):
+        read_array(tmp_path / "a.h5", "damaged")
+
+
+def test_matlab_7_3_with_objects_and_cells_of_structures(tmp_path):
+    values = np.arange(6.0).reshape(2, 3)
+    with h5py.File(tmp_path / "v73.mat", "w") as file:
+        file["sinogram"] = values.T
+        text = file.create_dataset("#refs#/text", data=np.ones((1, 3), np.uint16))
+        file.create_dataset("#subsystem#/MCOS", (1, 1), h5py.ref_dtype)[0, 0] = text.ref
+    np.testing.assert_array_equal(read_array(tmp_path / "v73.mat"), values)
+    with h5py.File(tmp_path / "v73.mat", "a") as file:
+        file["#refs#/a/x"] = np.ones((1, 1))
+        file.create_dataset("cells", (1, 1), h5py.ref_dtype)[0, 0] = file["#refs#/a"].ref
+    np.testing.assert_array_equal(read_array(tmp_path / "v73.mat", "sinogram"), values)
+    with pytest.raises(MeasurementError, match=r"v73.mat: '/cells' holds structures or text"):
+        read_array(tmp_path / "v73.mat", "cells")
+
+
+def test_tensors_of_every_kind(tmp_path):
+    values = torch.arange(6.0).reshape(2, 3)
+    lazily = (values + 1j).conj()
+    for tensor in (torch.nn.Parameter(values), values.bfloat16(), lazily):
+        torch.save(tensor, tmp_path / "a.pt")
+        torch.save({"x": tensor, "epoch": 3}, tmp_path / "named.pt")
+        for name in ("a.pt", "named.pt"):
+            np.testing.assert_array_equal(
+                read_array(tmp_path / name), (lazily if tensor is lazily else values).numpy(force=True)
+            )
 
 
 def test_single_arrays_need_no_key(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
-from fake_data.fastmri import centred_fft, coil_images, encoded
+from fake_data.fastmri import centred_fft, coil_images, encoded, write_volume
 
 from dip_lightning.data import RawKSpace
 from dip_lightning.data.kspace import crop_images
@@ -61,6 +61,11 @@ def test_every_kind_of_file_gives_the_same_kspace(tmp_path, kspace, name):
     read = read_kspace(tmp_path / name)
     assert read.dtype == np.complex64
     np.testing.assert_allclose(read, kspace[None], rtol=1e-6)
+
+
+def test_fastmri_volumes_are_read_despite_their_header(tmp_path):
+    kspace = write_volume(tmp_path / "knee.h5", shape=(48, 40))
+    np.testing.assert_array_equal(read_kspace(tmp_path / "knee.h5", "kspace", "slice coil y x"), kspace)
 
 
 def test_retrospective_undersampling(tmp_path, kspace):
