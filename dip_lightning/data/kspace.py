@@ -17,6 +17,9 @@ from dip_lightning.physics.mri import CartesianMRI
 #: Fraction of k-space that must have been measured for it to pass as fully sampled: zero padding and partial Fourier
 #: do, undersampling does not.
 FULL = 0.6
+#: Fraction that must have been measured before images are cropped: the crop mixes neighbouring points of k-space, and
+#: would spread what was measured over what was not. Single zeros are no gap.
+COMPLETE = 0.99
 
 
 def check_acquisition(acquisition: Acquisition) -> CartesianMRI:
@@ -44,8 +47,14 @@ def crop_images(kspace: Tensor, size: tuple[int, int], path: Path) -> Tensor:
         ``[N, *size]``, k-space of the cropped images.
 
     Raises:
-        MeasurementError: If the images are smaller.
+        MeasurementError: If the images are smaller, or points of k-space are missing.
     """
+    measured = _measured_fraction(kspace)
+    if measured < COMPLETE:
+        raise MeasurementError(
+            f"{path}: data.image_crop needs fully sampled data, but only {measured:.0%} of k-space is there; the crop "
+            "would spread it over what was not measured. Leave data.image_crop out."
+        )
     if size[0] > kspace.shape[-2] or size[1] > kspace.shape[-1]:
         raise MeasurementError(f"{path}: data.image_crop={list(size)} is more than {list(kspace.shape[-2:])}.")
     cropped: Tensor = MRIMixin.fft(centre_crop(MRIMixin.ifft(kspace), size))
@@ -65,10 +74,13 @@ def sampled_points(kspace: Tensor, acquisition: CartesianMRI, path: Path, retros
         ``[H, W]``, bool.
 
     Raises:
-        MeasurementError: If fully sampled data are already undersampled, or undersampled ones are not.
+        MeasurementError: If k-space is empty, if fully sampled data are already undersampled, or if undersampled ones
+            are not.
     """
     measured = (kspace != 0).any(0)
-    fraction = float(measured.float().mean())
+    fraction = _measured_fraction(kspace)
+    if fraction == 0:
+        raise MeasurementError(f"{path}: all of k-space is zero; choose another array, slice or file.")
     if retrospective:
         if fraction < FULL:
             raise MeasurementError(
@@ -76,10 +88,16 @@ def sampled_points(kspace: Tensor, acquisition: CartesianMRI, path: Path, retros
                 "it as it is by data.retrospective: false."
             )
         return acquisition.mask((kspace.shape[-2], kspace.shape[-1])) & measured
-    if fraction in (0.0, 1.0):
-        what = "all of k-space is zero" if fraction == 0 else "all of k-space was sampled: nothing is to reconstruct"
-        raise MeasurementError(f"{path}: {what}. Undersample it by data.retrospective: true.")
+    if fraction == 1:
+        raise MeasurementError(
+            f"{path}: all of k-space was sampled: nothing is to reconstruct. Undersample it by data.retrospective: "
+            "true."
+        )
     return measured
+
+
+def _measured_fraction(kspace: Tensor) -> float:
+    return float((kspace != 0).any(0).float().mean())
 
 
 def same_shapes(shapes: dict[str, tuple[int, ...]]) -> None:

@@ -19,7 +19,7 @@ from dip_lightning.data.kspace import (
 )
 from dip_lightning.data.readers.files import safe_names
 from dip_lightning.data.readers.kspace import check_layout, read_kspace
-from dip_lightning.errors import ConfigurationError, MeasurementError
+from dip_lightning.errors import ConfigurationError
 from dip_lightning.measurement import Measurement
 from dip_lightning.paths import expand_path
 from dip_lightning.physics.acquisition import Acquisition
@@ -39,7 +39,8 @@ class RawKSpace(MeasurementDataModule):
         key: Name of the array, where the file holds several.
         layout: Names of the axes (``slice``, ``coil``, ``y``, ``x``) in their order, those of length 1 left out;
             ``coil y x`` unless given, ``y x coil`` for ``.mat`` and ``.cfl``.
-        image_crop: Height and width to which the coil images are cropped first.
+        image_crop: Height and width to which the coil images are cropped first; all of k-space must have been
+            measured.
         retrospective: ``True`` undersamples fully sampled data by the acquisition's mask; the target is the coil
             combination of all of them with the same maps. ``False`` takes data that were undersampled when they were
             measured; there is no target, and the acquisition's mask is not used.
@@ -109,7 +110,5 @@ class RawKSpace(MeasurementDataModule):
 
     def _slice(self, kspace: Tensor) -> tuple[Tensor, Tensor]:
         if self.image_crop is not None:
-            if not bool((kspace != 0).any(0).float().mean() > 0.5):
-                raise MeasurementError(f"{self.path}: data.image_crop needs fully sampled data.")
             kspace = crop_images(kspace, self.image_crop, self.path)
         return kspace, sampled_points(kspace, self.acquisition, self.path, self.retrospective)

@@ -160,6 +160,23 @@ def test_image_crop_is_a_smaller_field_of_view(tmp_path, kspace):
         RawKSpace(ACQUISITION, str(tmp_path / "scan.npy"), image_crop=(44, 36), retrospective=False)
 
 
+@pytest.mark.parametrize("columns", [22, 28, 38])
+def test_image_crop_refuses_gaps_in_kspace(tmp_path, kspace, columns):
+    partial = kspace.copy()
+    partial[:, :, columns:] = 0
+    np.save(tmp_path / "scan.npy", partial)
+    with pytest.raises(MeasurementError, match=rf"fully sampled data, but only {columns / 40:.0%} of k-space is there"):
+        load(tmp_path / "scan.npy", image_crop=(44, 36))
+
+
+@pytest.mark.parametrize("retrospective", [True, False])
+def test_empty_kspace_is_called_so(tmp_path, kspace, retrospective):
+    np.save(tmp_path / "scan.npy", 0 * kspace)
+    with pytest.raises(MeasurementError, match=r"all of k-space is zero; choose another") as caught:
+        load(tmp_path / "scan.npy", retrospective=retrospective)
+    assert "data.retrospective" not in str(caught.value)
+
+
 def _cropped_images(kspace):
     cropped = crop_images(torch.from_numpy(kspace), (44, 36), Path("x")).numpy()
     return np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(cropped, axes=(-2, -1)), norm="ortho"), axes=(-2, -1))
