@@ -30,7 +30,8 @@ def expand_path(path: str | Path) -> Path:
     text = str(path)
     if not text.strip():
         raise ConfigurationError("The path is empty; give a file or a folder.")
-    return Path(_VARIABLE.sub(lambda match: _value(match, text), text)).expanduser()
+    # os.path, unlike pathlib, leaves ~name alone where no user has that name: it is a file's.
+    return Path(os.path.expanduser(_VARIABLE.sub(lambda match: _value(match, text), text)))
 
 
 def _value(match: re.Match[str], path: str) -> str:

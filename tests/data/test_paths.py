@@ -18,6 +18,10 @@ def test_home_and_plain_paths(monkeypatch):
     assert expand_path("a b/c.png") == Path("a b/c.png")
 
 
+def test_tilde_of_a_file_name():
+    assert expand_path("~scan.npy") == expand_path("./~scan.npy") == Path("~scan.npy")
+
+
 @pytest.mark.parametrize("value", [None, ""])
 def test_unset_data_variable_says_how_to_set_it(monkeypatch, value):
     monkeypatch.delenv("DIP_LIGHTNING_DATA", raising=False)
