@@ -73,6 +73,11 @@ def test_counts_below_the_darks_are_kept_finite(tmp_path):
         ({"drop": "exchange/data_white"}, r"scan.h5 has no 'exchange/data_white', only exchange, exchange/data"),
         ({"exchange/theta": np.zeros(3)}, r"scan.h5: 3 angles, counts \[91, 80\]"),
         ({"exchange/data": np.zeros((91, 80))}, r"shape \[91, 80\], not \[views, rows, bins\]"),
+        (
+            {"exchange/data_white": np.zeros((5, 1, 80))},
+            r"'exchange/data_white' has shape \[5, 1, 80\], not \[images, 2, 80\]",
+        ),
+        ({"exchange/data_dark": np.zeros((2, 80))}, r"'exchange/data_dark' has shape \[2, 80\], not"),
         ({"exchange/data_white": np.full((1, 2, 80), 100.0)}, "80 detector bins are no brighter"),
         ({"exchange/data": np.full((91, 2, 80), np.nan)}, "NaN or infinite counts"),
     ],
@@ -81,7 +86,7 @@ def test_wrong_schema(tmp_path, changes, words):
     drop = changes.pop("drop", "")
     write(tmp_path / "scan.h5", drop=drop, **changes)
     with pytest.raises(MeasurementError, match=words):
-        read_scan(tmp_path / "scan.h5", 0)
+        read_scan(tmp_path / "scan.h5", 1)
 
 
 def test_bad_options(tmp_path):

@@ -56,13 +56,7 @@ def read_scan(path: Path, row: int) -> ParallelScan:
     try:
         with h5py.File(path, "r") as file:
             fields = {name: _field(file, name, path) for name in (DATA, WHITE, DARK, THETA)}
-            rows = fields[DATA].shape[1] if fields[DATA].ndim == 3 else 0
-            if not rows:
-                raise MeasurementError(
-                    f"{path}: '{DATA}' has shape {list(fields[DATA].shape)}, not [views, rows, bins]."
-                )
-            if row >= rows:
-                raise ConfigurationError(f"There is no detector row {row}: {path} holds {rows} (the first is 0).")
+            _check_row(fields, row, path)
             counts, white, dark = (np.asarray(fields[n][:, row], dtype=np.float64) for n in (DATA, WHITE, DARK))
             angles = np.asarray(fields[THETA][()], dtype=np.float64).ravel()
     except OSError as error:
@@ -73,6 +67,21 @@ def read_scan(path: Path, row: int) -> ParallelScan:
             f"{list(dark.shape)} do not fit together."
         )
     return _normalised(counts, white.mean(0), dark.mean(0), angles, path)
+
+
+def _check_row(fields: dict[str, Any], row: int, path: Path) -> None:
+    """Refuse what has no such detector row."""
+    counts = list(fields[DATA].shape)
+    if len(counts) != 3 or not counts[1]:
+        raise MeasurementError(f"{path}: '{DATA}' has shape {counts}, not [views, rows, bins].")
+    if row >= counts[1]:
+        raise ConfigurationError(f"There is no detector row {row}: {path} holds {counts[1]} (the first is 0).")
+    for name in (WHITE, DARK):
+        shape = list(fields[name].shape)
+        if len(shape) != 3 or row >= shape[1]:
+            raise MeasurementError(
+                f"{path}: '{name}' has shape {shape}, not [images, {counts[1]}, {counts[2]}] for '{DATA}' {counts}."
+            )
 
 
 def _normalised(
