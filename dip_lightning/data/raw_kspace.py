@@ -17,7 +17,7 @@ from dip_lightning.data.kspace import (
     sampled_points,
     slice_name,
 )
-from dip_lightning.data.readers.files import safe_names
+from dip_lightning.data.readers.files import measurement_name
 from dip_lightning.data.readers.kspace import check_layout, read_kspace
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.measurement import Measurement
@@ -93,7 +93,7 @@ class RawKSpace(MeasurementDataModule):
                 f"has {slices} (the first is 0)."
             )
         members = [self._slice(torch.from_numpy(volume[index])) for index in indices]
-        name = safe_names([self.path if self.name is None else self.path.with_name(f"{self.name}.x")])[0]
+        name = measurement_name(self.name, self.path)
         ids = [slice_name(name, index, slices) for index in indices]
         same_shapes({i: tuple(kspace.shape) for i, (kspace, _) in zip(ids, members, strict=True)})
         kspace, sampled = (torch.stack(tensors) for tensors in zip(*members, strict=True))

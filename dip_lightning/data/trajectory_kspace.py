@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from dip_lightning.array_files import read_array
 from dip_lightning.data.base import MeasurementDataModule, with_metadata
-from dip_lightning.data.readers.files import safe_names
+from dip_lightning.data.readers.files import measurement_name
 from dip_lightning.data.readers.kspace import check_finite
 from dip_lightning.errors import ConfigurationError, MeasurementError
 from dip_lightning.measurement import Measurement
@@ -87,9 +86,8 @@ class TrajectoryKSpace(MeasurementDataModule):
             "noise": "measured",
             "target": None if self.shots is None else "least squares of all shots",
         }
-        label = self.path if self.name is None else Path(f"{self.name}.x")
         return self.acquisition.from_samples(
-            kspace, trajectory, density, used, self.image_shape, safe_names([label]),
+            kspace, trajectory, density, used, self.image_shape, [measurement_name(self.name, self.path)],
             **with_metadata(self.acquisition, metadata),
         )  # fmt: skip
 
@@ -111,6 +109,8 @@ class TrajectoryKSpace(MeasurementDataModule):
             )
         if not np.abs(trajectory).max() <= 0.5:
             raise MeasurementError(f"{self.path}: {self.trajectory_key} leaves [-0.5, 0.5] cycles per pixel.")
+        if density is not None and not np.isfinite(density).all():
+            raise MeasurementError(f"{self.path}: {self.density_key} holds NaN or infinite weights; repair them.")
         values = check_finite(np.ascontiguousarray(kspace.transpose(0, 2, 1), dtype=np.complex64), self.path)
         points = np.ascontiguousarray(trajectory.transpose(1, 0, 2)[..., ::-1], dtype=np.float32)  # rows first
         weights = None if density is None else torch.from_numpy(np.ascontiguousarray(density.T, dtype=np.float32))

@@ -84,7 +84,8 @@ def test_retrospective_undersampling(tmp_path, kspace):
     torch.testing.assert_close(measurement.target, expected, rtol=1e-4, atol=1e-5)
     assert measurement.metadata["slices"][0]["points_sampled"] == int(mask.sum())
     assert measurement.metadata["sampled_fraction"] == pytest.approx(0.5)
-    assert load(tmp_path / "scan.npy", name="my scan").ids == ("my_scan",)
+    for name in ("my scan", "my/scan"):
+        assert load(tmp_path / "scan.npy", name=name).ids == ("my_scan",)
 
 
 def test_nothing_but_the_target_sees_what_is_not_sampled(tmp_path, kspace):

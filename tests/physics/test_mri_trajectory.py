@@ -104,6 +104,7 @@ def test_file_of_a_spiral(spiral):
     path, _, truth = spiral
     whole, some = load(path), load(path, shots=8, acquisition=TrajectoryMRI(coils=ESPIRiT(calibration="full")))
     assert whole.target is None
+    assert load(path, name="study/spiral").ids == ("study_spiral",)
     assert whole.y.shape == (1, 2, 4, 24 * 200)
     assert some.y.shape == (1, 2, 4, 8 * 200)
     assert (some.metadata["shots"], some.metadata["shots_measured"]) == (8, 24)
@@ -135,6 +136,7 @@ def test_what_does_not_fit_is_named(spiral, tmp_path):
         ("coord", 2 * arrays["coord"], r"leaves \[-0.5, 0.5\]"),
         ("ksp", arrays["ksp"].real, "must be complex"),
         ("ksp", np.where(arrays["ksp"] == arrays["ksp"][0, 0, 0], np.nan, arrays["ksp"]), "NaN"),
+        ("dcf", np.where(arrays["dcf"] > 0, np.nan, 1.0), "bad.npz: dcf holds NaN or infinite weights"),
     ):
         np.savez(tmp_path / "bad.npz", **{**arrays, key: value})
         with pytest.raises(MeasurementError, match=message):

@@ -74,6 +74,16 @@ def safe_names(files: Sequence[Path]) -> list[str]:
     return _distinguish(names, [f"{name}_{position:04d}" for position, name in enumerate(names)])
 
 
+def measurement_name(name: str | None, file: Path) -> str:
+    """Name a measurement as the user asks, or after its file, so that it can be the name of a folder.
+
+    Args:
+        name: What the user asks for; ``None`` takes the stem of the file.
+        file: Where it is from.
+    """
+    return _safe(file.stem if name is None else name)
+
+
 def _distinguish(names: list[str], longer: list[str]) -> list[str]:
     # Case is ignored: on some file systems A and a are one folder.
     count = Counter(name.lower() for name in names)
