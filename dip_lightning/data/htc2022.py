@@ -119,7 +119,8 @@ class HTC2022(MeasurementDataModule):
         """Read the scans, keep the views asked for, and make the reference; see the base class.
 
         Raises:
-            ConfigurationError: If the views do not divide the full turn or the start is between views.
+            ConfigurationError: If the views do not divide the full turn, the start is between views, or the reference
+                is one of the scans.
         """
         scans = [read_scan(find_scan(self.path, self.phantoms[index])) for index in indices]
         first = scans[0]
@@ -133,7 +134,7 @@ class HTC2022(MeasurementDataModule):
             self._names(scans, len(chosen)),
             image_shape=(1, self.image_size, self.image_size),
             target=self._full_view_fbp(scans),
-            reference=self._reference(len(scans)),
+            reference=self._reference(scans),
             **with_metadata(acquisition, metadata),
         )
 
@@ -142,12 +143,16 @@ class HTC2022(MeasurementDataModule):
         shape = self.image_size, self.image_size
         return acquisition.fbp(acquisition.from_line_integrals(_stack(scans)), shape).clamp(0, 1)
 
-    def _reference(self, batch: int) -> Tensor | None:
+    def _reference(self, scans: Sequence[FanScan]) -> Tensor | None:
         if self.reference is None:
             return None
         folder = self.path if self.path.is_dir() else self.path.parent
-        image = self._full_view_fbp([read_scan(find_scan(folder, self.reference))])
-        return image.expand(batch, -1, -1, -1).clone()
+        file = find_scan(folder, self.reference)
+        if any(file.samefile(scan.file) for scan in scans):
+            raise ConfigurationError(
+                f"data.reference={self.reference!r} is {file}, the scan that is reconstructed; choose another phantom."
+            )
+        return self._full_view_fbp([read_scan(file)]).expand(len(scans), -1, -1, -1).clone()
 
     def _names(self, scans: Sequence[FanScan], views: int) -> list[str]:
         limits = "" if self.angular_range == 360 else f"_{self.start:g}to{self.start + self.angular_range:g}"

@@ -70,7 +70,12 @@ class SimulatedMeasurements(MeasurementDataModule):
         return {}
 
     def load(self, indices: Sequence[int]) -> Measurement:
-        """Measure the images; see the base class."""
+        """Measure the images; see the base class.
+
+        Raises:
+            ConfigurationError: If the reference image is one of the images that are reconstructed.
+            MeasurementError: If the images, or the reference, have different shapes.
+        """
         images, ids = zip(*(self.image(index) for index in indices), strict=True)
         shapes = {name: list(image.shape) for name, image in zip(ids, images, strict=True)}
         if len({tuple(shape) for shape in shapes.values()}) > 1:
@@ -83,17 +88,24 @@ class SimulatedMeasurements(MeasurementDataModule):
         target, reference = torch.stack(images), None
         found = self.reference_image()
         if found is not None:
-            reference, metadata["reference"] = _repeat(found[0], target), found[1]
+            reference, metadata["reference"] = _repeat(*found, target, ids), found[1]
         fields = with_metadata(self.acquisition, metadata, units=self.units, reference=reference)
         return self.acquisition.simulate(target, ids, seeds, **fields)
 
 
-def _repeat(reference: Tensor, target: Tensor) -> Tensor:
+def _repeat(reference: Tensor, name: str, target: Tensor, ids: Sequence[str]) -> Tensor:
+    """The reference for every member, if it is an image of another object than each of them."""
     if reference.shape != target.shape[1:]:
         raise MeasurementError(
             f"The reference image has shape {list(reference.shape)}, not {list(target.shape[1:])} "
             "as the images that are reconstructed; set data.size."
         )
+    for member, image in zip(ids, target, strict=True):
+        if torch.equal(reference, image):
+            raise ConfigurationError(
+                f"The reference image {name} is the ground truth of {member} itself: a method would start from the "
+                "answer. Choose another data.reference."
+            )
     return reference.expand_as(target).clone()
 
 

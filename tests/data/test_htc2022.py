@@ -125,6 +125,8 @@ def test_reference_is_the_other_phantom(folder):
     torch.testing.assert_close(measurement.reference, measurement.target / 2, rtol=0, atol=0.02)
     with pytest.raises(ConfigurationError, match="must be another phantom"):
         load(folder, reference="03a")
+    with pytest.raises(ConfigurationError, match=r"reference='03a' is .*htc2022_03a_full.mat, the scan that is recon"):
+        load(folder / "test" / "htc2022_03a_full.mat", phantom="05a", reference="03a")
     with pytest.raises(MeasurementError, match="no phantom '02a'"):
         load(folder, reference="02a")
 

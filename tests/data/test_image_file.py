@@ -45,6 +45,14 @@ def test_reference_is_read_like_the_image(folder):
         load(str(folder / "c.npy"), reference=str(folder / "large.npy"))
 
 
+def test_the_truth_is_no_reference(folder, tmp_path):
+    (folder / "link.npy").symlink_to(folder / "c.npy")
+    for path, options in (("c.npy", {}), ("link.npy", {}), ("", {"index": 2}), ("", {"index": 1, "batch": 2})):
+        with pytest.raises(ConfigurationError, match=r"reference image .*c.npy is the ground truth of (c|link) itself"):
+            load(str(folder / path), reference=str(folder / "c.npy"), **options)
+    load(str(folder), batch=2, reference=str(folder / "c.npy"))
+
+
 def test_index_beyond_the_folder(folder):
     with pytest.raises(ConfigurationError, match=r"data\.index=2 with data\.batch=2 asks for image 3, but .* has 3"):
         load(str(folder), index=2, batch=2)

@@ -20,6 +20,13 @@ def test_the_reference_is_the_other_photograph_framed_in_the_same_way() -> None:
     assert module.measurement.metadata["reference"] == "grass"
 
 
+def test_the_truth_is_no_reference() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"reference image grass is the ground truth of grass_64x64_0002 itself"
+    ):
+        SampleImage(Denoising(), name="grass", reference="grass", size=64, index=2).setup("fit")
+
+
 def test_refuses_what_it_does_not_know_or_cannot_use() -> None:
     with pytest.raises(ConfigurationError, match="Did you mean 'grass'"):
         SampleImage(Denoising(), reference="gras")
