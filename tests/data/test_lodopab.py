@@ -109,6 +109,15 @@ def test_a_broken_file_does_not_spoil_the_others(tmp_path):
         files.read("observation", 130)
 
 
+def test_a_broken_last_file_stops_only_its_own_samples(tmp_path):
+    write_files(tmp_path, files=3)
+    for kind in ("observation", "ground_truth"):
+        (tmp_path / f"{kind}_test_002.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n truncated")
+    assert LoDoPaB(str(tmp_path), views=2).load([0, 131]).target.max() > 0
+    with pytest.raises(MeasurementError, match=r"observation_test_002.hdf5 cannot be read"):
+        LoDoPaB(str(tmp_path), views=2).load([256])
+
+
 def test_wrong_schema(tmp_path):
     with h5py.File(tmp_path / "observation_test_000.hdf5", "w") as file:
         file["kspace"] = np.zeros(3)

@@ -23,7 +23,7 @@ SHAPES: dict[str, tuple[int, int]] = {"ground_truth": (362, 362), "observation":
 
 
 class LoDoPaBFiles:
-    """The files of one part of LoDoPaB-CT. Nothing is opened but the last file, to count samples.
+    """The files of one part of LoDoPaB-CT. A sample needs its own file alone; the last is opened to count.
 
     Args:
         folder: Holds ``observation_<split>_000.hdf5``, ``ground_truth_<split>_000.hdf5`` and so on, directly or in a
@@ -81,12 +81,7 @@ class LoDoPaBFiles:
             MeasurementError: If the file of the sample is missing, unreadable or of another schema; the message names
                 it. Other files do not matter.
         """
-        samples = self.count(kind)
-        if index >= samples:
-            raise ConfigurationError(
-                f"There is no sample {index}: {self.folder} holds {samples} {kind} samples of '{self.split}' "
-                "(the first is 0)."
-            )
+        self._check_index(kind, index)
         path, row = self.path(kind, index // PER_FILE), index % PER_FILE
         import h5py
 
@@ -102,6 +97,17 @@ class LoDoPaBFiles:
         if bad:
             raise MeasurementError(f"{path}: row {row} holds {bad} NaN or infinite values of {values.size}.")
         return values
+
+    def _check_index(self, kind: Kind, index: int) -> None:
+        """Refuse a sample past the end. Files before the last are full, so that for theirs nothing needs counting."""
+        if any(index // PER_FILE < number for number in self._numbers(kind)):
+            return
+        samples = self.count(kind)
+        if index >= samples:
+            raise ConfigurationError(
+                f"There is no sample {index}: {self.folder} holds {samples} {kind} samples of '{self.split}' "
+                "(the first is 0)."
+            )
 
     def _numbers(self, kind: Kind) -> list[int]:
         folder = self.path(kind, 0).parent
