@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
         arguments: What follows ``datasets`` on the command line.
 
     Returns:
-        0, or 1 where files are missing or wrong.
+        0, or 1 where files are missing, wrong or not unpacked.
     """
     options = _parser().parse_args(arguments)
     if options.action == "list":

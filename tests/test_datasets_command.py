@@ -4,6 +4,8 @@ import hashlib
 import re
 import shutil
 
+import h5py
+import numpy as np
 import pytest
 
 from dip_lightning.cli import main
@@ -57,10 +59,25 @@ def test_files_are_found_and_compared(tmp_path):
 
 def test_archives_may_be_unpacked(tmp_path):
     data_set = toy(tmp_path)
+    for number, expected in ((0, "wrong"), (1, "ok")):
+        with h5py.File(tmp_path / f"b_{number:03d}.hdf5", "w") as file:
+            file["data"] = np.zeros(1000)
+        assert verdicts(data_set, tmp_path) == ["ok", expected]
+    content = (tmp_path / "b_001.hdf5").read_bytes()
+    for damaged in (b"", content[:500], b"x" * len(content)):
+        (tmp_path / "b_001.hdf5").write_bytes(damaged)
+        (_, archive) = check_data_set(data_set, tmp_path)
+        assert archive.verdict == "wrong"
+        assert "1 of 2 unpacked files are damaged (b_001.hdf5)" in archive.detail
+
+
+def test_archives_that_are_not_unpacked_are_told_apart(tmp_path):
+    data_set = toy(tmp_path)
+    (tmp_path / "b.zip").write_bytes(b"0123456789")
+    assert verdicts(data_set, tmp_path) == ["ok", "wrong"]  # another checksum
+    assert verdicts(data_set, tmp_path, checksums=False) == ["ok", "packed"]
     (tmp_path / "b_000.hdf5").touch()
-    assert verdicts(data_set, tmp_path) == ["ok", "wrong"]
-    (tmp_path / "b_001.hdf5").touch()
-    assert verdicts(data_set, tmp_path) == ["ok", "ok"]
+    assert verdicts(data_set, tmp_path, checksums=False) == ["ok", "wrong"]
 
 
 def test_licensed_sets_count_what_is_there(tmp_path, capsys):

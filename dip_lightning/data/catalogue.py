@@ -17,7 +17,7 @@ class PublishedFile:
         size: Bytes; ``None`` where not known.
         algorithm: ``md5`` or ``sha256``; empty where no checksum is known.
         checksum: Its digest.
-        unpacked: For archives: pattern of the files that they hold; the archive itself may then be deleted.
+        unpacked: For archives: pattern of the HDF5 files that they hold; the archive itself may then be deleted.
         count: How many files that pattern finds.
     """
 

@@ -11,7 +11,7 @@ from typing import Literal
 from dip_lightning.data.catalogue import DataSet, PublishedFile
 from dip_lightning.errors import MeasurementError
 
-Verdict = Literal["ok", "missing", "wrong"]
+Verdict = Literal["ok", "missing", "wrong", "packed"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Finding:
 
     Attributes:
         name: Name of the file.
-        verdict: ``ok``, ``missing`` or ``wrong``.
+        verdict: ``ok``, ``missing``, ``wrong``, or ``packed`` for a good archive whose files are still in it.
         detail: What exactly.
     """
 
@@ -71,21 +71,39 @@ def _any_files(data_set: DataSet, folder: Path) -> Finding:
 def _check(
     file: PublishedFile, present: dict[str, list[Path]], checksums: bool, say: Callable[[str], None] | None
 ) -> Finding:
-    unpacked = _unpacked(file, present)
-    if unpacked == file.count > 0:
-        return Finding(file.name, "ok", f"unpacked, {file.count} files")
+    unpacked = {name: paths for name, paths in present.items() if file.unpacked and Path(name).match(file.unpacked)}
+    if unpacked:
+        return _check_unpacked(file, unpacked)
     if file.name not in present:
-        if unpacked:
-            return Finding(file.name, "wrong", f"{unpacked} of {file.count} files unpacked, and no archive")
         return Finding(file.name, "missing", readable(file.size) if file.size else "")
     findings = [_compare(file, path, checksums, say) for path in present[file.name]]
-    return next((finding for finding in findings if finding.verdict == "ok"), findings[0])
+    best = next((finding for finding in findings if finding.verdict == "ok"), findings[0])
+    if file.unpacked and best.verdict == "ok":
+        return Finding(file.name, "packed", f"{best.detail}, not unpacked: unpack it")
+    return best
 
 
-def _unpacked(file: PublishedFile, present: dict[str, list[Path]]) -> int:
-    if not file.unpacked:
-        return 0
-    return sum(Path(name).match(file.unpacked) for name in present)
+def _check_unpacked(file: PublishedFile, unpacked: dict[str, list[Path]]) -> Finding:
+    """What has come out of an archive, of which no checksums are published: whether each file is there and opens."""
+    if len(unpacked) != file.count:
+        return Finding(file.name, "wrong", f"{len(unpacked)} of {file.count} files unpacked: unpack it again")
+    damaged = [name for name, paths in sorted(unpacked.items()) if not any(_opens(path) for path in paths)]
+    if damaged:
+        some = ", ".join(damaged[:3]) + (", ..." if len(damaged) > 3 else "")
+        detail = f"{len(damaged)} of {file.count} unpacked files are damaged ({some}): unpack it again"
+        return Finding(file.name, "wrong", detail)
+    return Finding(file.name, "ok", f"unpacked, {file.count} files")
+
+
+def _opens(path: Path) -> bool:
+    """Whether an HDF5 file is one, and as long as its header states."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r"):
+            return True
+    except OSError:
+        return False
 
 
 def _compare(file: PublishedFile, path: Path, checksums: bool, say: Callable[[str], None] | None) -> Finding:
