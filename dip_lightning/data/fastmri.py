@@ -84,6 +84,7 @@ class FastMRI(MeasurementDataModule):
 
         Raises:
             ConfigurationError: If the index is past the end, or the slice is.
+            MeasurementError: If a file cannot be used, or the slices differ in shape or in the centre that is scored.
         """
         files = list_volumes(self.path)
         chosen = [self._find(files, index) for index in indices]
@@ -103,7 +104,7 @@ class FastMRI(MeasurementDataModule):
             **({"mask": "of the file"} if all(part.mask is not None for part in slices) else {}),
             "target": self.target if full else None,
         }
-        fields = with_metadata(self.acquisition, metadata, crop=slices[0].size if self.crop else None)
+        fields = with_metadata(self.acquisition, metadata, crop=_same_crop(ids, slices) if self.crop else None)
         return self.acquisition.from_kspace(kspace, ids, sampled, target=self.target if full else "none", **fields)
 
     def _find(self, files: list[Path], index: int) -> tuple[Path, int | None]:
@@ -152,6 +153,17 @@ def list_volumes(path: Path) -> list[Path]:
     if not files:
         raise MeasurementError(f"The folder {path} holds no fastMRI volumes (.h5).")
     return files
+
+
+def _same_crop(ids: list[str], slices: list[FastMRISlice]) -> tuple[int, int]:
+    """The centre that metrics are computed on: one for a whole batch."""
+    sizes = {name: list(part.size) for name, part in zip(ids, slices, strict=True)}
+    if len({part.size for part in slices}) > 1:
+        raise MeasurementError(
+            f"Slices that are reconstructed together must have reconstructions of one size, not {sizes}; set "
+            "data.batch to 1, or data.crop: false."
+        )
+    return slices[0].size
 
 
 def _is_full(part: FastMRISlice) -> bool:

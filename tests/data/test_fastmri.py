@@ -244,6 +244,15 @@ def test_volumes_of_different_matrices_in_one_batch(folder, tmp_path):
         load(tmp_path, batch=2)
 
 
+def test_volumes_of_different_crops_in_one_batch(tmp_path):
+    for name, size in (("a", 24), ("b", 32)):
+        write_volume(tmp_path / f"{name}.h5", size=size)
+    with pytest.raises(MeasurementError, match=r"one size, not .*'a_slice01': \[24, 24\], 'b_slice01': \[32, 32\]"):
+        load(tmp_path, batch=2)
+    assert load(tmp_path, batch=2, crop=False).crop is None
+    assert [load(tmp_path, index=index).crop for index in (0, 1)] == [(24, 24), (32, 32)]
+
+
 def test_empty_folder(tmp_path):
     with pytest.raises(MeasurementError, match="holds no fastMRI volumes"):
         load(tmp_path)
