@@ -1,5 +1,9 @@
 """A user's own data with a physics by class path or from a function."""
 
+import json
+import pickle
+import sys
+
 import deepinv
 import h5py
 import numpy as np
@@ -99,6 +103,38 @@ def test_complex_data_and_pseudo_inverse(tmp_path):
     measurement = OwnMeasurement(str(tmp_path / "y.npy"), physics, (2, 12, 10), **options).load([0])
     torch.testing.assert_close(measurement.initial, image)
     torch.testing.assert_close(measurement.make_initial(2 * measurement.y, physics), 2 * image)
+
+
+def test_a_factory_whose_file_holds_a_dataclass(tmp_path):
+    np.save(tmp_path / "y.npy", data())
+    physics = tmp_path / "geometry.py"
+    physics.write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "import deepinv\n"
+        "@dataclass\n"
+        "class Geometry:\n"
+        "    keep: float = 0.5\n"
+        "class Mine(deepinv.physics.Denoising):\n"
+        "    geometry = Geometry()\n"
+        "def make(image_shape):\n"
+        "    return Mine()\n"
+    )
+    found = OwnMeasurement(str(tmp_path / "y.npy"), f"{physics}:make", SHAPE).load([0]).physics
+    assert found.geometry.keep == 0.5
+    assert pickle.loads(pickle.dumps(found.geometry)) == found.geometry
+
+
+def test_a_factory_file_does_not_stand_for_a_module_of_its_name(tmp_path):
+    np.save(tmp_path / "y.npy", data())
+    (tmp_path / "json.py").write_text(FACTORY)
+    OwnMeasurement(str(tmp_path / "y.npy"), f"{tmp_path / 'json.py'}:make", SHAPE).load([0])
+    assert sys.modules["json"] is json
+    before = set(sys.modules)
+    (tmp_path / "broken.py").write_text("import no_such_module")
+    with pytest.raises(ConfigurationError, match="cannot be imported"):
+        OwnMeasurement(str(tmp_path / "y.npy"), f"{tmp_path / 'broken.py'}:make", SHAPE).load([0])
+    assert set(sys.modules) == before
 
 
 @pytest.mark.parametrize(
