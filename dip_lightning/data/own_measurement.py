@@ -25,11 +25,12 @@ FirstImage = Literal["adjoint", "pseudo_inverse"]
 class OwnMeasurement(MeasurementDataModule):
     """Measured data from a file, reconstructed with a physics that you name.
 
-    The file holds the data of one measurement, in the shape that ``physics.A`` gives for one image, or of several along
-    a first axis, of which ``index`` picks. Numbers become float32 or complex64; integers are converted as they are.
+    The file holds the data of one measurement, in the shape that ``physics.A`` gives for one image (a first axis of
+    length 1 may be left out), or of several along a further first axis, of which ``index`` picks. Numbers become
+    float32 or complex64; integers are converted as they are.
 
     Args:
-        y: File of the data: npy, npz, mat (all versions), HDF5, pt, or an image.
+        y: File of the data: npy, npz, mat (all versions), HDF5, pt.
         physics: A deepinv physics by class path and arguments, or a function that makes one: ``module:function`` or
             ``path/to/file.py:function``. The function gets ``image_shape`` and ``physics_args`` by name.
         image_shape: Channels, height and width of the image, ``[C, H, W]``.
@@ -142,6 +143,8 @@ class OwnMeasurement(MeasurementDataModule):
             ) from error
         if y.shape[1:] == expected:
             return _choose(y, indices, self.y), len(y) > 1
+        if expected[:1] == (1,) and y.shape == expected[1:]:
+            y = y[None]  # a sinogram or grey image, saved as the matrix that it is
         if y.shape == expected:
             return _choose(y[None], indices, self.y), False
         raise MeasurementError(

@@ -105,6 +105,21 @@ def test_complex_data_and_pseudo_inverse(tmp_path):
     torch.testing.assert_close(measurement.make_initial(2 * measurement.y, physics), 2 * image)
 
 
+def test_a_sinogram_may_be_a_matrix(tmp_path):
+    physics = deepinv.physics.Tomography(angles=6, img_width=16, normalize=True)
+    sinogram = physics.A(torch.rand(1, 1, 16, 16))
+    scipy.io.savemat(tmp_path / "scan.mat", {"sinogram": sinogram[0, 0].numpy()})
+    module = OwnMeasurement(str(tmp_path / "scan.mat"), physics, (1, 16, 16))
+    measurement = module.load([0])
+    assert measurement.ids == ("scan",)
+    torch.testing.assert_close(measurement.y, sinogram)
+    with pytest.raises(ConfigurationError, match=r"measurement 1, but .*scan.mat holds 1"):
+        module.load([1])
+    scipy.io.savemat(tmp_path / "scan.mat", {"sinogram": sinogram[0, 0].numpy().T})
+    with pytest.raises(MeasurementError, match=r"shape \[6, 23\].*to \[1, 23, 6\]"):
+        module.load([0])
+
+
 def test_a_factory_whose_file_holds_a_dataclass(tmp_path):
     np.save(tmp_path / "y.npy", data())
     physics = tmp_path / "geometry.py"
