@@ -9,7 +9,7 @@ import torch
 from fake_data.images import write_ct_dicom, write_deep_png
 from PIL import Image
 
-from dip_lightning.data.readers import read_image
+from dip_lightning.data.readers import list_images, read_image
 from dip_lightning.errors import ConfigurationError, MeasurementError
 
 
@@ -173,6 +173,37 @@ def test_dicom_in_hounsfield_units(tmp_path, preamble):
     path = write_ct_dicom(tmp_path / "a.dcm", ((hounsfield + 1024) // 2).astype(np.int16), 2.0, -1024.0, preamble)
     image = read_image(path, window=(-1000, 1000))
     np.testing.assert_allclose(image[0].numpy(), [[0, 0, 0.5], [0.75, 1, 1]])
+
+
+@pytest.mark.parametrize("groups", ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"])
+def test_enhanced_dicom_in_hounsfield_units(tmp_path, groups):
+    pydicom = pytest.importorskip("pydicom")
+    stored = np.array([[0, 512], [1024, 1524]], dtype=np.int16)
+    dataset = pydicom.dcmread(write_ct_dicom(tmp_path / "a.dcm", stored, drop=("RescaleSlope", "RescaleIntercept")))
+    rescale, group = pydicom.Dataset(), pydicom.Dataset()
+    rescale.RescaleSlope, rescale.RescaleIntercept = 2, -1024
+    group.PixelValueTransformationSequence = [rescale]
+    dataset.NumberOfFrames = 1
+    setattr(dataset, groups, [group])
+    dataset.save_as(tmp_path / "a.dcm")
+    image = read_image(tmp_path / "a.dcm", window=(-1024, 2024))
+    np.testing.assert_allclose(image[0].numpy(), 2 * stored / 3048, rtol=1e-6)
+
+
+def test_dicom_with_empty_rescale_tags(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    stored = np.array([[0, 500]], dtype=np.int16)
+    dataset = pydicom.dcmread(write_ct_dicom(tmp_path / "a.dcm", stored))
+    dataset.RescaleSlope = dataset.RescaleIntercept = None
+    dataset.save_as(tmp_path / "a.dcm")
+    np.testing.assert_allclose(read_image(tmp_path / "a.dcm", window=(0, 1000))[0].numpy(), [[0, 0.5]])
+
+
+def test_dicom_that_is_named_by_its_uid(tmp_path):
+    pytest.importorskip("pydicom")
+    path = write_ct_dicom(tmp_path / "1.3.6.1.4.1.14519.99", np.zeros((4, 4), dtype=np.int16), 1.0, 0.0)
+    assert list_images(tmp_path) == [path]
+    assert read_image(path, window=(-1000, 1000)).mean() == 0.5
 
 
 def test_dicom_without_window_is_refused(tmp_path):

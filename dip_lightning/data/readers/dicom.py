@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,15 @@ SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file is a DICOM file by its suffix or, without suffix, by the marker after its preamble.
+    """Whether a file is a DICOM file by its suffix or, under any other name, by the marker after its preamble.
+
+    Archives name files by their UID, of which the last number would pass for a suffix.
 
     Args:
         path: An existing file.
     """
-    if path.suffix:
-        return path.suffix.lower() in SUFFIXES
+    if path.suffix.lower() in SUFFIXES:
+        return True
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
 
@@ -27,7 +30,8 @@ def is_dicom(path: Path) -> bool:
 def read_dicom(path: Path) -> NDArray[np.float64]:
     """Read one slice: stored values times ``RescaleSlope`` plus ``RescaleIntercept``.
 
-    For CT that gives Hounsfield units, -1000 for air and 0 for water. Files without the DICOM preamble are read too.
+    For CT that gives Hounsfield units, -1000 for air and 0 for water. Enhanced files state them in their functional
+    groups; where they are nowhere, they are 1 and 0. Files without the DICOM preamble are read too.
 
     Args:
         path: A DICOM file with one frame of one sample per pixel.
@@ -54,5 +58,24 @@ def read_dicom(path: Path) -> NDArray[np.float64]:
     stored = dataset.pixel_array
     if stored.ndim != 2:
         raise MeasurementError(f"{path} holds an array of shape {list(stored.shape)}; one grey slice is needed.")
-    slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
+    rescale = _rescale(dataset)
+    slope, intercept = (
+        _number(rescale, name, default) for name, default in (("RescaleSlope", 1), ("RescaleIntercept", 0))
+    )
     return stored.astype(np.float64) * slope + intercept
+
+
+def _rescale(dataset: Any) -> Any:
+    """The part of a dataset that states the rescale tags: itself, or the functional groups of its only frame."""
+    if dataset.get("RescaleSlope") is not None:
+        return dataset
+    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for group in dataset.get(groups) or ():
+            for transformation in group.get("PixelValueTransformationSequence") or ():
+                return transformation
+    return dataset
+
+
+def _number(part: Any, name: str, default: float) -> float:
+    value = part.get(name)  # None where the tag is there without a value, too
+    return default if value is None else float(value)
