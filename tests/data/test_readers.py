@@ -7,7 +7,7 @@ import pytest
 import tifffile
 import torch
 from fake_data.images import write_ct_dicom, write_deep_png
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dip_lightning.data.readers import list_images, read_image
 from dip_lightning.errors import ConfigurationError, MeasurementError
@@ -117,6 +117,42 @@ def test_orientation_tag_is_applied(tmp_path, rng):
     assert image.shape == (32, 16)
     assert image[:16].mean() > 0.9
     assert image[16:].mean() < 0.1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_orientation_of_a_tiff_is_applied_as_pillow_applies_it(tmp_path, rng, orientation, channels):
+    pixels = rng.integers(0, 256, (4, 6, channels), dtype=np.uint8).squeeze()
+    options = {"photometric": "rgb" if channels == 3 else "minisblack", "compression": "zlib"}  # Pillow maps others
+    tifffile.imwrite(tmp_path / "a.tif", pixels, extratags=[(274, "H", 1, orientation, True)], **options)
+    with Image.open(tmp_path / "a.tif") as opened:
+        upright = np.asarray(ImageOps.exif_transpose(opened))
+    np.testing.assert_allclose(hwc(read_image(tmp_path / "a.tif")), np.atleast_3d(upright) / 255, atol=1e-7)
+
+
+@pytest.mark.parametrize("mode", ["I", "I;16"])
+def test_sixteen_bit_grey_png_in_any_pillow(tmp_path, rng, monkeypatch, mode):
+    """Pillow changed the mode in which it gives them."""
+    pixels = rng.integers(0, 65536, (5, 7), dtype=np.uint16)
+    write_deep_png(tmp_path / "a.png", pixels)
+
+    def converted(path, real=Image.open):
+        image = real(path)
+        image.load()
+        other = Image.fromarray(np.asarray(image).astype(np.int32 if mode == "I" else np.uint16))
+        other.format = image.format
+        assert other.mode == mode
+        return other
+
+    monkeypatch.setattr(Image, "open", converted)
+    np.testing.assert_allclose(read_image(tmp_path / "a.png")[0].numpy(), pixels / 65535, atol=1e-7)
+
+
+def test_byte_order_does_not_matter(tmp_path, rng):
+    pixels = rng.integers(0, 65536, (5, 7), dtype=np.uint16)
+    for order in "<>":
+        np.save(tmp_path / "a.npy", pixels.astype(f"{order}u2"))
+        np.testing.assert_allclose(read_image(tmp_path / "a.npy")[0].numpy(), pixels / 65535, atol=1e-7)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -240,6 +276,8 @@ def unreadable_files(tmp_path):
         yield f"text.{suffix}", "not what its name says"
     write_deep_png(tmp_path / "deep.png", noise.astype(np.uint16))
     yield "deep.png", "16-bit colours"
+    Image.fromarray(noise[..., 0].astype(np.uint16)).save(tmp_path / "key.png", transparency=5)
+    yield "key.png", "16-bit colours or transparency"
     np.save(tmp_path / "whole.npy", noise)
     (tmp_path / "cut.npy").write_bytes((tmp_path / "whole.npy").read_bytes()[:1000])
     yield "cut.npy", "truncated"

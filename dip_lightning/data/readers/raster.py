@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,16 @@ from dip_lightning.errors import MeasurementError
 Pixels = NDArray[Any]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+#: What brings an image upright, for each value but 1 of the orientation tag (TIFF 6.0).
+_UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
+    2: np.fliplr,
+    3: lambda pixels: np.rot90(pixels, 2),
+    4: np.flipud,
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: np.rot90(pixels.swapaxes(0, 1), 2),
+    8: np.rot90,
+}
 #: Largest number of channels that a three-dimensional array is taken for an image with.
 _MOST_CHANNELS = 4
 
@@ -34,7 +45,7 @@ def read_npy(path: Path) -> Pixels:
 
 
 def read_tiff(path: Path) -> Pixels:
-    """Read the single image of a TIFF file in its own type.
+    """Read the single image of a TIFF file in its own type, turned upright by its orientation tag.
 
     Args:
         path: A TIFF file.
@@ -59,6 +70,8 @@ def read_tiff(path: Path) -> Pixels:
             pixels = _invert(pixels)
         alpha = len(page.extrasamples) > 0
         pixels = np.moveaxis(pixels, 0, -1) if page.axes.startswith("S") else pixels
+        orientation = page.tags.valueof("Orientation", default=1)
+        pixels = _UPRIGHT[orientation](pixels) if orientation in _UPRIGHT else pixels
     return _drop_alpha(pixels, path) if alpha else pixels
 
 
@@ -75,22 +88,23 @@ def read_pillow(path: Path) -> Pixels:
         ``[H, W]`` or ``[H, W, 3]``.
 
     Raises:
-        MeasurementError: If it is a 16-bit colour PNG, of which Pillow would silently keep the upper eight bits.
+        MeasurementError: If it is a PNG with 16-bit colours or transparency, of which Pillow would silently keep eight
+            bits.
     """
     from PIL import Image, ImageOps
 
-    if _is_deep_colour_png(path):
+    with Image.open(path) as opened:
+        opened.load()
+        image = ImageOps.exif_transpose(opened)
+    deep_grey = opened.format == "PNG" and image.mode.startswith("I")  # I;16, in older Pillow I
+    if _is_deep_colour_png(path) or (deep_grey and "transparency" in image.info):
         raise MeasurementError(
             f"{path} is a PNG with 16-bit colours or transparency, of which only eight bits would be read; "
             "save it as TIFF or npy, or as 16-bit greyscale."
         )
-    with Image.open(path) as opened:
-        opened.load()
-        image = ImageOps.exif_transpose(opened)
-    transparent = image.mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in image.info
-    if image.mode == "I" and image.format == "PNG":
-        return np.asarray(image).astype(np.uint16)  # how older Pillow gives 16-bit greyscale
-    if transparent:
+    if deep_grey:
+        return np.asarray(image).astype(np.uint16)
+    if image.mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in image.info:
         grey = image.mode in ("L", "LA", "La", "1")
         pixels = np.asarray(image.convert("LA" if grey else "RGBA"))
         return _drop_alpha(pixels, path)

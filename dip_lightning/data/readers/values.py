@@ -62,8 +62,8 @@ def to_unit_range(values: NDArray[np.generic], path: Path, window: Window | None
     if window is not None:
         low, high = window
         scaled = (scaled - low) / (high - low)
-    elif values.dtype in _FULL_SCALE:
-        scaled /= _FULL_SCALE[values.dtype]
+    elif (native := values.dtype.newbyteorder("=")) in _FULL_SCALE:
+        scaled /= _FULL_SCALE[native]
     else:
         _check_unit_range(scaled, values.dtype, path)
     return np.clip(scaled, 0, 1).astype(np.float32)
