@@ -14,9 +14,6 @@ from dip_lightning.data.simulated import SimulatedMeasurements
 from dip_lightning.errors import ConfigurationError, MeasurementError
 from dip_lightning.physics.acquisition import Acquisition
 
-#: Photographs in the whole set.
-IMAGES = 68
-
 
 class CBSD68(SimulatedMeasurements):
     """A simulated measurement of one of the 68 photographs of CBSD68, 321x481 or 481x321 pixels.
