@@ -38,5 +38,5 @@ class LearnedInput(pl.Callback, LearnsNetworkInput):
         return [{"params": [pl_module.stored_input.requires_grad_()], "lr": self.lr, "weight_decay": 0.0}]
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: BaseDIP) -> None:  # type: ignore[override]
-        """Leave an ordinary buffer behind."""
-        pl_module.stored_input.requires_grad_(False)
+        """Leave an ordinary buffer behind; moved off a GPU by now, it is no leaf that could be told to be one."""
+        pl_module.stored_input = pl_module.stored_input.detach()

@@ -91,7 +91,7 @@ def test_selfguided_input_is_one_group_of_the_one_optimiser() -> None:
     weights, z = method.optimizers(use_pl_optimizer=False).param_groups
     assert (weights["lr"], weights["weight_decay"]) == (LR, 0.3)
     assert (z["lr"], z["weight_decay"]) == (0.2, 0.0)
-    assert z["params"][0] is method.stored_input
+    assert z["params"][0].data_ptr() == method.stored_input.data_ptr()
     assert not method.stored_input.requires_grad
 
 
@@ -129,6 +129,15 @@ def test_any_method_can_have_its_input_learned() -> None:
     drawn = 0.1 * torch.rand(1, 1, 6, 6, generator=torch.Generator().manual_seed(5)).double()
     # Adam's steps are of the size of its rate.
     assert (method.stored_input - drawn).abs().max() == pytest.approx(0.2, rel=0.2)
+
+
+def test_a_learned_input_may_be_moved_when_the_fit_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As off a GPU: the trainer then moves every buffer before the last hook."""
+    method = DIP(initial_input=UniformNoise(1), outer_steps=2, **options())
+    monkeypatch.setattr(method, "cpu", lambda: method._apply(torch.clone))
+    fit(method, matrix_measurement(), [LearnedInput(0.1)])
+    assert method.stored_input.is_leaf
+    assert not method.stored_input.requires_grad
 
 
 # Reference-guided ------------------------------------------------------------------------------------------------
