@@ -11,6 +11,7 @@ from deepinv.physics import Physics
 from torch import Tensor
 
 from dip_lightning.errors import MeasurementError
+from dip_lightning.placement import move_physics, move_tensor
 
 
 @dataclass(frozen=True)
@@ -72,16 +73,18 @@ class Measurement:
 
         Args:
             device: Where the tensors and the physics go.
-            dtype: ``torch.float32`` or ``torch.float64``; complex data get the matching complex type.
-                ``None`` keeps the precision.
+            dtype: ``torch.float32`` or ``torch.float64``; complex data, and complex buffers of the physics, get the
+                matching complex type. ``None`` keeps the precision.
 
         Returns:
-            A new measurement; the physics is moved in place, as torch modules are.
+            A new measurement, which shares with this one what need not change; this one stays as it is, see
+            :func:`~dip_lightning.placement.move_physics`.
         """
-        physics = self.physics.to(device) if dtype is None else self.physics.to(device=device, dtype=dtype)
-        names = ("y", "initial", "target", "reference")
-        moved: dict[str, Any] = {name: _move(getattr(self, name), device, dtype) for name in names}
-        return replace(self, physics=physics, **moved)
+        tensors = {name: getattr(self, name) for name in ("y", "initial", "target", "reference")}
+        moved: dict[str, Any] = {
+            name: move_tensor(tensor, device, dtype) for name, tensor in tensors.items() if tensor is not None
+        }
+        return replace(self, physics=move_physics(self.physics, device, dtype), **moved)
 
     def validate(self) -> Measurement:
         """Check everything that would otherwise fail, or mislead, after hours of fitting.
@@ -142,9 +145,3 @@ def check_tensor(name: str, tensor: Tensor) -> Tensor:
     if bad:
         raise MeasurementError(f"{name} holds {bad} NaN or infinite values of {tensor.numel()}; mask or repair them.")
     return tensor
-
-
-def _move(tensor: Tensor | None, device: torch.device | str, dtype: torch.dtype | None) -> Tensor | None:
-    if tensor is None or dtype is None:
-        return None if tensor is None else tensor.to(device)
-    return tensor.to(device, dtype.to_complex() if tensor.is_complex() else dtype)

@@ -6,10 +6,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from deepinv.physics import MultiCoilMRI, Physics
+from torch import Tensor
 
 from dip_lightning.errors import MeasurementError
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.inputs import GaussianNoise, InitialEstimate, ReferenceImage, UniformNoise, minmax
+from dip_lightning.measurement import Measurement
+from dip_lightning.physics import RayTransform
+from dip_lightning.placement import move_physics
+from tests.physics.scans import parallel
 from tests.support import matrix_measurement
 
 
@@ -49,6 +55,57 @@ def test_moving_converts_real_and_complex_data() -> None:
     assert moved.y.dtype == torch.complex64
     assert moved.initial.dtype == moved.physics.matrix.dtype == torch.float32
     assert measurement.initial.dtype == torch.float64
+
+
+def test_moving_keeps_complex_buffers_complex_and_the_given_physics_as_it_is() -> None:
+    mask, generator = torch.ones(8, 8), torch.Generator().manual_seed(0)
+    maps = torch.randn(1, 3, 8, 8, dtype=torch.complex64, generator=generator)
+    physics = MultiCoilMRI(mask=mask, coil_maps=maps, img_size=(8, 8))
+    image = torch.randn(1, 2, 8, 8, generator=generator)
+    y = physics.A(image)
+    measurement = Measurement(y=y, physics=physics, initial=physics.A_adjoint(y), ids=("a",), task="mri")
+    moved = measurement.to("cpu", torch.float64)
+    assert moved.physics.coil_maps.dtype == torch.complex128
+    assert moved.physics.A(image.double()).dtype == torch.float64
+    torch.testing.assert_close(moved.physics.A(image.double()), y.double(), rtol=0, atol=1e-5)
+    assert measurement.physics.coil_maps.dtype == torch.complex64
+    assert torch.equal(measurement.physics.A(image), y)
+
+
+def test_moving_shares_what_need_not_change() -> None:
+    measurement = matrix_measurement()
+    assert measurement.to("cpu").physics is measurement.physics
+    same = measurement.to("cpu", torch.float64)
+    assert same.physics.matrix is measurement.physics.matrix
+    assert same.y is measurement.y
+    measurement.physics.register_buffer("indices", torch.arange(3))
+    moved = measurement.to("cpu", torch.float32)
+    assert moved.physics.indices is measurement.physics.indices
+    assert moved.physics.matrix.dtype == torch.float32
+    assert measurement.physics.matrix.dtype == torch.float64
+
+
+def test_moving_reaches_tensors_that_an_operator_moves_by_itself() -> None:
+    physics = RayTransform(parallel(), stored=False)
+    moved = move_physics(physics, "meta")
+    assert {tensor.device.type for tensor in rays(moved)} == {"meta"}
+    assert {tensor.device.type for tensor in rays(physics)} == {"cpu"}
+
+
+def rays(physics: Physics) -> list[Tensor]:
+    return [bundle.rays for module in physics.modules() for bundle in getattr(module, "_bundles", [])]
+
+
+def test_a_physics_that_cannot_be_copied_is_moved_in_place() -> None:
+    class Plan:
+        def __deepcopy__(self, memo: dict[int, object]) -> None:
+            raise TypeError("a plan of another library")
+
+    measurement = matrix_measurement()
+    measurement.physics.plan = Plan()
+    moved = measurement.to("cpu", torch.float32)
+    assert moved.physics is measurement.physics
+    assert moved.physics.matrix.dtype == torch.float32
 
 
 def test_noise_inputs_belong_to_the_member() -> None:

@@ -76,8 +76,10 @@ class FitState(pl.LightningModule):
         selected = self.reports.get("selected")
         if selected is None:
             return self.current_estimate
-        fitted = hasattr(self, "last_output")  # not when a stored reconstruction is scored
-        return torch.where(selected.isnan(), self.current_estimate, selected) if fitted else selected
+        if not hasattr(self, "last_output"):  # a stored reconstruction is scored
+            return selected
+        # One that was stored is on the host, also after a fit on a GPU in the same process.
+        return torch.where(selected.isnan(), self.current_estimate.to(selected.device), selected)
 
     @property
     def seconds(self) -> float:
@@ -142,7 +144,8 @@ class FitState(pl.LightningModule):
         if old is None or not self.roster.partial:
             return new
         assert self._mask is not None
-        return torch.where(self._mask.view(-1, *[1] * (new.ndim - 1)), new, old)
+        mask = self._mask.view(-1, *[1] * (new.ndim - 1))
+        return torch.where(mask.to(new.device), new, old.to(new.device))
 
     def mean_of_running(self, value: Tensor) -> Tensor:
         """Mean of ``[B]`` values over the members that are fitted."""

@@ -260,6 +260,16 @@ def test_precision_is_the_trainers(precision: str) -> None:
     assert next(dip.network.parameters()).dtype == (torch.bfloat16 if precision == "bf16-true" else torch.float32)
 
 
+def test_a_fit_in_another_precision_leaves_the_measurement_as_it_is() -> None:
+    measurement, runs = matrix_measurement(), []
+    for precision in ("64-true", "32-true", "64-true"):
+        dip = method(DIP)
+        fit(dip, measurement, precision=precision)
+        runs.append(dip.last_output)
+    assert runs[1].dtype == torch.float32
+    assert torch.equal(runs[0], runs[2])
+
+
 def test_a_loss_that_is_nan_from_the_start_leaves_the_initial_image() -> None:
     class Broken(DIP):
         def objective(self, estimate: Tensor, measurement: Any) -> dict[str, Tensor]:

@@ -1,17 +1,19 @@
-"""Engines on a CUDA device; skipped where there is none."""
+"""Fits and engines on a CUDA device; skipped where there is none."""
 
 from __future__ import annotations
 
 import warnings
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch.optim.lr_scheduler import StepLR
 
-from dip_lightning.callbacks import InputUpdate, OutputAveraging
-from dip_lightning.data import Phantom
+from dip_lightning.callbacks import InputUpdate, OutputAveraging, ResultWriter
+from dip_lightning.data import InMemory, Phantom
 from dip_lightning.inputs import InitialEstimate
 from dip_lightning.measurement import Measurement
 from dip_lightning.members import repeat_measurement
@@ -75,12 +77,13 @@ def test_graphs_equal_eager(measurement: Measurement, members: int, options: dic
     same(reconstruct(measurement, "eager", **options), reconstruct(measurement, "cuda_graph", **options))
 
 
-def test_members_that_stop_are_left_out(measurement: Measurement) -> None:
-    class StopOne(InputUpdate):
-        def on_train_batch_end(self, trainer: Any, pl_module: Any, *arguments: Any) -> None:
-            if pl_module.outer_step == 2:
-                pl_module.stop_members([1], "test")
+class StopOne(pl.Callback):
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        if pl_module.outer_step == 2:
+            pl_module.stop_members([1], "test")
 
+
+def test_members_that_stop_are_left_out(measurement: Measurement) -> None:
     measurement = repeat_measurement(measurement, 3)
     eager = reconstruct(measurement, "eager", [StopOne()])
     graph = reconstruct(measurement, "cuda_graph", [StopOne()])
@@ -102,6 +105,17 @@ def test_mixed_precision_sees_new_weights_at_every_step(measurement: Measurement
         return method
 
     same(run("eager"), run("cuda_graph"), tolerance=5e-2)
+
+
+def test_a_fit_leaves_the_measurement_on_the_host_and_can_be_scored(measurement: Measurement, tmp_path: Path) -> None:
+    data = InMemory(repeat_measurement(measurement, 2))
+    method = ASeqDIP(network=SmallUNet(), initial_input=InitialEstimate("minmax"), outer_steps=3, seed=0)
+    options: dict[str, Any] = {"accelerator": "gpu", "devices": 1, "logger": False, "max_epochs": 1}
+    callbacks = [InputUpdate(), OutputAveraging(0.9), ResultWriter(preview=False), StopOne()]
+    trainer = pl.Trainer(callbacks=callbacks, default_root_dir=tmp_path, enable_checkpointing=True, **options)
+    trainer.fit(method, datamodule=data)
+    assert {tensor.device.type for tensor in data.measurement.physics.buffers()} == {"cpu"}
+    assert trainer.test(method, datamodule=data)[0]["psnr"] > 0
 
 
 @pytest.mark.slow
