@@ -69,7 +69,7 @@ class FitStart(FitSettings):
         self.generators = self._noise_generators()
         self.restore_generators()
         self.fall_back_to(self.measurement.initial)
-        suit_device(self.network, self.device)
+        suit_device(self.network, self.device, self.trainer.optimizers[0])
         self.network.train()
 
     def restart(self, measurement: Measurement, weights: dict[str, Tensor] | None = None) -> None:
@@ -87,7 +87,7 @@ class FitStart(FitSettings):
             self.network.load_state_dict(weights)
         first_input = self._draw()
         self.network.to(device, dtype)
-        suit_device(self.network, device)
+        suit_device(self.network, device, self.trainer.optimizers[0])
         self.set_network_input(first_input.to(self.stored_input))
         self.generators = self._noise_generators()
         self.iteration = self.outer_step = 0

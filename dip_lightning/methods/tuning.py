@@ -27,16 +27,20 @@ def prefer_fused(optimizer: torch.optim.Optimizer) -> None:
             group["fused"] = True
 
 
-def suit_device(network: nn.Module, device: torch.device) -> None:
+def suit_device(network: nn.Module, device: torch.device, optimizer: torch.optim.Optimizer) -> None:
     """Lay the weights out channels last on a CPU: its single-precision convolutions are faster so.
 
     Args:
         network: Changed in place; its parameters stay the same objects. A stacked network is left alone.
         device: Where it is.
+        optimizer: What trains it: L-BFGS takes weights and gradients as vectors, and needs them contiguous.
     """
     first = next(network.parameters())
-    if device.type == "cpu" and first.dtype == torch.float32 and not isinstance(network, StackedNetwork):
-        lay_out(network, torch.channels_last)
+    if device.type != "cpu" or first.dtype != torch.float32 or isinstance(network, StackedNetwork):
+        return
+    trained = any(parameter.ndim == 4 and parameter.requires_grad for parameter in network.parameters())
+    as_vectors = isinstance(optimizer, torch.optim.LBFGS) and trained
+    lay_out(network, torch.contiguous_format if as_vectors else torch.channels_last)
 
 
 def match_layout(optimizer: torch.optim.Optimizer) -> None:

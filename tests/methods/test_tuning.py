@@ -17,14 +17,10 @@ from dip_lightning.networks import SmallUNet, StackedNetwork, UNet
 from tests.support import fit, matrix_measurement
 
 
-def reconstruct(callbacks: list[Any] | None = None, ckpt_path: str | None = None) -> DIP:
-    dip = DIP(
-        network=UNet(channels=(8, 8)),
-        initial_input=UniformNoise(1),
-        optimizer=partial(torch.optim.Adam, lr=1e-3),
-        outer_steps=3,
-        inner_steps=2,
-    )
+def reconstruct(callbacks: list[Any] | None = None, ckpt_path: str | None = None, **options: Any) -> DIP:
+    adam = partial(torch.optim.Adam, lr=1e-3)
+    options = {"network": UNet(channels=(8, 8)), "optimizer": adam, "outer_steps": 3, "inner_steps": 2, **options}
+    dip = DIP(initial_input=UniformNoise(1), **options)
     fit(dip, matrix_measurement(size=16).to("cpu", torch.float32), callbacks, ckpt_path=ckpt_path)
     return dip
 
@@ -62,13 +58,22 @@ def test_optimisers_that_are_not_known_are_left_alone() -> None:
 
 def test_weights_lie_channels_last_in_single_precision_alone() -> None:
     def channels_last(network: torch.nn.Module) -> bool:
-        suit_device(network, torch.device("cpu"))
+        suit_device(network, torch.device("cpu"), torch.optim.Adam(network.parameters()))
         weights = [p for p in network.parameters() if p.ndim == 4 and min(p.shape[:2]) > 1 and p.shape[-1] > 1]
         return all(p.is_contiguous(memory_format=torch.channels_last) for p in weights) and bool(weights)
 
     assert channels_last(SmallUNet())
     assert not channels_last(SmallUNet().double())
     assert not channels_last(StackedNetwork(SmallUNet(), 2))
+
+
+def test_lbfgs_trains_convolutions_in_single_precision_also_after_another_optimiser() -> None:
+    lbfgs = partial(torch.optim.LBFGS, line_search_fn="strong_wolfe", max_iter=4)
+    fresh = reconstruct(optimizer=lbfgs, outer_steps=2)
+    start = reconstruct(optimizer=lbfgs, outer_steps=1)
+    assert fresh.loss < start.loss
+    used = reconstruct()  # leaves weights that lie channels last
+    reconstruct(optimizer=lbfgs, network=used.network, reinitialise=False)
 
 
 def test_checkpoints_of_another_layout_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
