@@ -54,19 +54,21 @@ def check_network(network: nn.Module, z: Tensor, measurement: Measurement) -> No
         measurement: What is reconstructed.
 
     Raises:
-        ConfigurationError: If one of the two shapes does not fit.
+        ConfigurationError: If one of the two shapes does not fit, or the input is too small for the network's scales.
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
             shape = network(z[:1].to(next(network.parameters()).dtype)).shape[1:]
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
+            # Batch norm raises a ValueError for a single value; padding wants an input larger than itself.
+            if isinstance(error, ValueError) or "padding size" in str(error).lower():
+                raise ConfigurationError(
+                    f"The input {list(z.shape)} is too small for the network: {str(error).rstrip('.')}. Take fewer "
+                    "scales, or larger images."
+                ) from error
             raise ConfigurationError(
                 f"The network does not take the input {list(z.shape)}: {error} "
                 "Set its in_channels to the channels of initial_input."
-            ) from error
-        except ValueError as error:  # batch norm of a single value
-            raise ConfigurationError(
-                f"The input {list(z.shape)} is too small for the network: {error}. Take fewer scales, or larger images."
             ) from error
     if shape != measurement.image_shape:
         raise ConfigurationError(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from deepinv.physics import Denoising
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
@@ -17,7 +18,9 @@ from dip_lightning.callbacks import EarlyStoppingWMV, InputUpdate, OutputAveragi
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.hooks import IterateHook
 from dip_lightning.inputs import InitialEstimate, UniformNoise
+from dip_lightning.measurement import Measurement
 from dip_lightning.methods import DIP, ASeqDIP, BaseDIP
+from dip_lightning.networks import S2SNet, SkipNet
 from tests.support import TinyNetwork, fit, matrix_measurement
 
 OUTER, INNER = 7, 3
@@ -290,6 +293,16 @@ def test_mixed_precision_uses_the_weights_of_each_step() -> None:
         fit(dip, matrix_measurement(), precision="bf16-mixed")
         runs.append(dip)
     assert torch.equal(runs[0].last_output, runs[1].last_output)
+
+
+@pytest.mark.parametrize("network", [SkipNet, S2SNet])
+@pytest.mark.parametrize("shape", [(32, 64), (8, 8)])
+def test_images_too_small_for_the_scales_are_said_to_be(network: Any, shape: tuple[int, int]) -> None:
+    """One pixel a side at the coarsest scale: nothing to mirror for the padding, or no spread for batch norm."""
+    y = torch.rand(1, 1, *shape)
+    measurement = Measurement(y=y, physics=Denoising(), initial=y, ids=("strip",), task="denoising")
+    with pytest.raises(ConfigurationError, match=r"too small for the network: .*[^.]\. Take fewer scales"):
+        fit(method(DIP, network=network(1, 1)), measurement)
 
 
 def test_a_trainer_of_several_processes_is_refused() -> None:
