@@ -68,6 +68,21 @@ class Measurement:
         channels, height, width = self.initial.shape[1:]
         return channels, height, width
 
+    def as_image(self, output: Tensor) -> Tensor:
+        """Take a network's output as an image: in this measurement's precision, zero where no coil sees the image.
+
+        Data say nothing about such pixels, and they would drift.
+
+        Args:
+            output: ``[B, C, H, W]``.
+
+        Returns:
+            The same shape, with gradients.
+        """
+        image = output.to(self.initial.dtype).contiguous()
+        support: Tensor | None = getattr(self.physics, "image_support", None)
+        return image if support is None else image * support
+
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Measurement:
         """Copy to a device, and to a floating-point precision.
 

@@ -176,12 +176,8 @@ class BaseDIP(FitStart):
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         optimizer.zero_grad(set_to_none=True)
         torch.clear_autocast_cache()  # Lightning before 2.6 keeps low-precision copies of changed weights
-        output = self.forward_estimate()
+        estimate = self.measurement.as_image(self.forward_estimate())
         with torch.autocast(self.device.type, enabled=False):
-            estimate = output.to(self.measurement.initial.dtype).contiguous()
-            support = getattr(self.measurement.physics, "image_support", None)
-            if support is not None:  # pixels that no coil sees are zero: data say nothing there, and they would drift
-                estimate = estimate * support
             terms = self.objective(estimate, self.measurement)
             terms.update({penalty.name: penalty(estimate) for penalty in self.penalties})
             loss = torch.stack(list(terms.values())).sum(0)

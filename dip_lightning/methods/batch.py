@@ -111,9 +111,9 @@ class BatchedFit(FitState):
             self.stored_input, self.measurement, self.generators = whole
 
     def recomputed_output(self) -> Tensor:
-        """Output of the network as it is now on the stored input, ``[B, C, H, W]``, without gradient."""
+        """Image of the network as it is now from the stored input, ``[B, C, H, W]``, without gradient."""
         with torch.no_grad(), self.stack_only():
-            rows = self.network(self.stored_input).to(self.last_output.dtype)
+            rows = self.measurement.as_image(self.network(self.stored_input))
         return self._spread(rows, self.last_output) if self.roster.partial else rows
 
     def outputs(self) -> dict[str, Tensor]:

@@ -174,8 +174,8 @@ class OESDIP(DIP):
         masks = parts(soft_mask(self.mask_logits, uniform, self.temperature), self.network)
         weights = {name: weight.detach() * masks[name] for name, weight in trained(self.network).items()}
         output = functional_call(self.network, weights, (self.network_input(),))
+        estimate = self.measurement.as_image(output)
         with torch.autocast(self.device.type, enabled=False):
-            estimate = output.to(self.measurement.initial.dtype)
             terms = self.objective(estimate, self.measurement)
             terms["kl"] = (self.kl_weight * bernoulli_divergence(self.mask_logits, self.keep)).view(1)
             loss = torch.stack(list(terms.values())).sum(0)

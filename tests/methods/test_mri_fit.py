@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
 from deepinv.physics import MRI, MultiCoilMRI
 
-from dip_lightning.callbacks import DataConsistentInputUpdate, HeldOutStopping
+from dip_lightning.callbacks import DataConsistentInputUpdate, HeldOutStopping, InputUpdate
 from dip_lightning.inputs import InitialEstimate
 from dip_lightning.measurement import Measurement
-from dip_lightning.methods import DIP, ASeqDIP
+from dip_lightning.methods import DIP, OESDIP, ASeqDIP
 from dip_lightning.physics import CartesianMRI, RandomLines, SimulatedCoils
 from dip_lightning.physics.mri import fourier_physics
 from tests.support import TinyNetwork, fit
@@ -25,8 +26,8 @@ class Last(pl.Callback):
         self.stored, self.output = pl_module.stored_input.clone(), pl_module.last_output.clone()
 
 
-def run(measurement: Measurement, kind: type, *callbacks: pl.Callback) -> Last:
-    last = Last()
+def run(measurement: Measurement, kind: Any, *callbacks: pl.Callback, last: Last | None = None) -> Last:
+    last = last or Last()
     method = kind(
         network=TinyNetwork(2, 2),
         optimizer=partial(torch.optim.Adam, lr=1e-2),
@@ -50,12 +51,30 @@ def half_seen() -> Measurement:
     return CartesianMRI().scaled(physics.A(complex_image()), physics, ["a"])
 
 
-@pytest.mark.parametrize("kind", [DIP, ASeqDIP])
+@pytest.mark.parametrize(
+    ("kind", "update"),
+    [
+        (DIP, DataConsistentInputUpdate()),
+        (ASeqDIP, DataConsistentInputUpdate()),
+        (ASeqDIP, InputUpdate(output="recomputed")),
+    ],
+)
 @pytest.mark.parametrize("rules", [[], [HeldOutStopping(action="record")]], ids=["", "held-out data"])
-def test_pixels_that_no_coil_sees_are_zero(kind, rules) -> None:
-    last = run(half_seen(), kind, DataConsistentInputUpdate(), *rules)
+def test_pixels_that_no_coil_sees_are_zero(kind, update, rules) -> None:
+    last = run(half_seen(), kind, update, *rules)
     assert last.output[..., :5].abs().max() == 0
     assert last.stored[..., :5].abs().max() == 0
+    assert last.output[..., 5:].abs().min() > 0
+
+
+def test_pixels_that_no_coil_sees_are_zero_while_a_mask_is_learned() -> None:
+    class FirstPhase(Last):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            if pl_module.outer_step <= pl_module.mask_steps:
+                super().on_train_batch_end(trainer, pl_module)
+
+    last = run(half_seen(), partial(OESDIP, keep=0.5, mask_steps=2), last=FirstPhase())
+    assert last.output[..., :5].abs().max() == 0
     assert last.output[..., 5:].abs().min() > 0
 
 
