@@ -10,6 +10,7 @@ from dip_lightning.errors import ConfigurationError
 from dip_lightning.inputs import InitialEstimate, NetworkInput
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.dip import DIP
+from dip_lightning.networks.stacked import StackedNetwork
 from dip_lightning.networks.weights import load_weights, read_weights
 
 #: Encoders of the networks of this package, by the names of their submodules.
@@ -67,7 +68,9 @@ class EDIP(DIP):
                 encoder but one was asked for.
         """
         if stage == "fit":
-            load_weights(self.network, self.pretrained)
+            load_weights(getattr(self.network, "single", self.network), self.pretrained)
+            if isinstance(self.network, StackedNetwork):  # of an earlier fit
+                self.network.resize(self.take_measurement(self.trainer).batch_size)
             if self.freeze_encoder:
                 for parameter in self._split()[0]:
                     parameter.requires_grad_(False)
@@ -78,8 +81,8 @@ class EDIP(DIP):
         if self.encoder_lr is None and self.decoder_lr is None:
             return super().trained_parameters()
         encoder, decoder = self._split()
-        groups = [] if self.freeze_encoder else [_group(encoder, self.encoder_lr)]
-        return [*groups, _group(decoder, self.decoder_lr)]
+        groups = [_group(encoder, self.encoder_lr), _group(decoder, self.decoder_lr)]
+        return [group for group in groups if group["params"]]
 
     def restart(self, measurement: Measurement, weights: dict[str, Tensor] | None = None) -> None:
         """Start over from the pretrained weights; see the base class."""
@@ -89,9 +92,8 @@ class EDIP(DIP):
         encoder: list[nn.Parameter] = []
         decoder: list[nn.Parameter] = []
         for name, parameter in self.network.named_parameters():
-            if parameter.requires_grad:
-                part = name.removeprefix("network.").partition(".")[0]  # a stacked network keeps its own as "network"
-                (encoder if part in self.encoder else decoder).append(parameter)
+            part = name.removeprefix("network.").partition(".")[0]  # a stacked network keeps its own as "network"
+            (encoder if part in self.encoder else decoder).append(parameter)
         if not encoder:
             parts = ", ".join(name for name, _ in self.network.named_children())
             raise ConfigurationError(
@@ -102,4 +104,5 @@ class EDIP(DIP):
 
 
 def _group(parameters: list[nn.Parameter], lr: float | None) -> dict[str, Any]:
-    return {"params": parameters} if lr is None else {"params": parameters, "lr": lr}
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    return {"params": trained} if lr is None else {"params": trained, "lr": lr}

@@ -65,14 +65,19 @@ class SubspaceDIP(DIP):
             load_weights(self.network, self.pretrained)
             names, basis = self._basis()
             self.network = SubspaceNetwork(self.network, names, basis)
+        elif stage == "fit":
+            self._back_to_start()
         super().setup(stage)
 
     def restart(self, measurement: Measurement, weights: dict[str, Tensor] | None = None) -> None:
         """Start over from the pretrained weights, which have not moved; see the base class."""
+        self._back_to_start()
+        super().restart(measurement)
+
+    def _back_to_start(self) -> None:
         assert isinstance(self.network, SubspaceNetwork)
         with torch.no_grad():
             self.network.coefficients.zero_()
-        super().restart(measurement)
 
     def _basis(self) -> tuple[list[str], Tensor]:
         content = read_file(self.trajectory, "trajectory")

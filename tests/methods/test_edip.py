@@ -18,6 +18,7 @@ from dip_lightning.functional.metrics import score
 from dip_lightning.functional.subspace import principal_directions
 from dip_lightning.inputs import InitialEstimate
 from dip_lightning.measurement import Measurement
+from dip_lightning.members import repeat_measurement
 from dip_lightning.methods import DIP, EDIP, BaseDIP, SubspaceDIP
 from dip_lightning.networks import UNet
 from dip_lightning.networks.weights import load_weights
@@ -136,6 +137,42 @@ def test_two_rates(checkpoint: str) -> None:
         assert ratio == pytest.approx(1 / 30 if name.startswith(("entry", "down")) else 30, rel=0.02), name
 
 
+def assert_fits_again_as_before(method: BaseDIP, measurement: Measurement) -> None:
+    fit(method, measurement)
+    first = method.last_output
+    fit(method, measurement)
+    assert torch.equal(method.last_output, first)
+
+
+def test_a_frozen_encoder_and_a_rate_of_the_decoder(checkpoint: str) -> None:
+    """One group, with its own rate: the one of the optimiser would not have moved anything."""
+    method = EDIP(
+        pretrained=checkpoint,
+        freeze_encoder=True,
+        decoder_lr=1e-3,
+        network=network(),
+        optimizer=partial(torch.optim.SGD, lr=0.0),
+        outer_steps=2,
+    )
+    assert_fits_again_as_before(method, measurement_of(Phantom(ParallelBeamCT(views=8), size=SIZE)))
+    groups = method.optimizers(use_pl_optimizer=False).param_groups
+    assert [group["lr"] for group in groups] == [1e-3]
+    saved = torch.load(checkpoint, weights_only=True)["state_dict"]
+    moved = {name for name, value in method.network.named_parameters() if not value.equal(saved[f"network.{name}"])}
+    assert moved
+    assert not any(name.startswith(("entry", "down")) for name in moved)
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_several_members_are_fitted_again_also_in_another_number(freeze: bool, checkpoint: str) -> None:
+    measurement = measurement_of(Phantom(ParallelBeamCT(views=8), size=SIZE))
+    method = EDIP(pretrained=checkpoint, freeze_encoder=freeze, network=network(), optimizer=adam, outer_steps=2)
+    assert_fits_again_as_before(method, repeat_measurement(measurement, 2))
+    two = method.last_output
+    fit(method, repeat_measurement(measurement, 3))
+    torch.testing.assert_close(method.last_output[:2], two, rtol=0, atol=1e-3)
+
+
 def test_impossible_rates_and_encoders_are_refused(checkpoint: str) -> None:
     with pytest.raises(ConfigurationError, match="frozen encoder"):
         EDIP(pretrained=checkpoint, freeze_encoder=True, encoder_lr=1e-4, network=network())
@@ -215,6 +252,14 @@ def test_subspace_dip_equals_gradient_descent_on_the_coefficients(tmp_path: Path
     assert [p.shape for p in method.trained_parameters()] == [(3,)]
     assert torch.allclose(method.network.coefficients, c, rtol=0, atol=1e-12)
     assert torch.allclose(method.loss, loss.detach(), rtol=1e-12)
+
+
+def test_subspace_dip_starts_from_the_pretrained_weights_at_every_fit(tmp_path: Path) -> None:
+    torch.save(TinyNetwork().state_dict(), tmp_path / "start.pt")
+    trajectory_file(tmp_path / "trajectory.pt", TinyNetwork())
+    files = {"pretrained": str(tmp_path / "start.pt"), "trajectory": str(tmp_path / "trajectory.pt")}
+    method = SubspaceDIP(**files, dim=3, network=TinyNetwork(), optimizer=adam, outer_steps=3)
+    assert_fits_again_as_before(method, matrix_measurement())
 
 
 def test_subspace_dip_after_pretraining(folder: Path, checkpoint: str) -> None:
