@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
+from itertools import count
 from typing import Literal, get_args
 
 from torch import Tensor
@@ -21,7 +23,7 @@ class Penalty(ABC):
         ConfigurationError: If the weight is negative.
     """
 
-    #: Column of ``metrics.csv``.
+    #: Column of ``metrics.csv``; where another term has the name, ``_2`` and so on is appended.
     name: str = "penalty"
 
     def __init__(self, weight: float) -> None:
@@ -64,3 +66,17 @@ class TotalVariation(Penalty):
         """Weighted total variation; see the base class."""
         value = total_variation(estimate, self.isotropic)
         return self.weight * (value / estimate[0].numel() if self.reduction == "mean" else value)
+
+
+def own_name(name: str, taken: Collection[str]) -> str:
+    """Number a term's name if another has it: terms are added by name, and none may replace another.
+
+    Args:
+        name: Name of the term.
+        taken: Names of the other terms.
+
+    Returns:
+        ``name``, ``name_2``, ``name_3``, ...: the first that is free.
+    """
+    names = (name if number == 1 else f"{name}_{number}" for number in count(1))
+    return next(free for free in names if free not in taken)

@@ -16,6 +16,7 @@ from dip_lightning.measurement import Measurement
 from dip_lightning.methods.engine import Engine, make_engine
 from dip_lightning.methods.start import FitStart
 from dip_lightning.methods.tuning import match_layout, prefer_fused
+from dip_lightning.penalties import own_name
 
 
 class BaseDIP(FitStart):
@@ -179,7 +180,8 @@ class BaseDIP(FitStart):
         estimate = self.measurement.as_image(self.forward_estimate())
         with torch.autocast(self.device.type, enabled=False):
             terms = self.objective(estimate, self.measurement)
-            terms.update({penalty.name: penalty(estimate) for penalty in self.penalties})
+            for penalty in self.penalties:
+                terms[own_name(penalty.name, terms)] = penalty(estimate)
             loss = torch.stack(list(terms.values())).sum(0)
         loss.sum().backward()
         if self.gradient_clip is not None:

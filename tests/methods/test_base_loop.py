@@ -19,8 +19,9 @@ from dip_lightning.errors import ConfigurationError
 from dip_lightning.hooks import IterateHook
 from dip_lightning.inputs import InitialEstimate, UniformNoise
 from dip_lightning.measurement import Measurement
-from dip_lightning.methods import DIP, ASeqDIP, BaseDIP
+from dip_lightning.methods import DIP, TVDIP, ASeqDIP, BaseDIP
 from dip_lightning.networks import S2SNet, SkipNet
+from dip_lightning.penalties import Penalty, TotalVariation
 from tests.support import TinyNetwork, fit, matrix_measurement
 
 OUTER, INNER = 7, 3
@@ -293,6 +294,19 @@ def test_mixed_precision_uses_the_weights_of_each_step() -> None:
         fit(dip, matrix_measurement(), precision="bf16-mixed")
         runs.append(dip)
     assert torch.equal(runs[0].last_output, runs[1].last_output)
+
+
+def test_terms_of_one_name_are_all_added() -> None:
+    class Constant(Penalty):
+        def __call__(self, estimate: Tensor) -> Tensor:
+            return self.weight + 0 * estimate.flatten(1).sum(1)
+
+    penalties = [Constant(1.0), TotalVariation(1e-3), Constant(2.0), TotalVariation(1e-3)]
+    dip = method(TVDIP, initial_input=UniformNoise(1), tv_weight=1e-3, penalties=penalties)
+    fit(dip, matrix_measurement())
+    assert list(dip.terms) == ["data", "tv", "penalty", "tv_2", "penalty_2", "tv_3"]
+    assert (dip.terms["penalty"], dip.terms["penalty_2"]) == (1, 2)
+    assert torch.allclose(dip.loss, torch.stack(list(dip.terms.values())).sum(0))
 
 
 @pytest.mark.parametrize("network", [SkipNet, S2SNet])
