@@ -54,7 +54,7 @@ class RethinkingDIP(BaseDIP):
         ConfigurationError: If an option is unknown or out of range.
     """
 
-    _present: Tensor
+    _known: tuple[Measurement, Tensor] | None = None
     _probed: tuple[Tensor, Tensor, Tensor, Tensor | None]
 
     weighs_data = False
@@ -91,7 +91,7 @@ class RethinkingDIP(BaseDIP):
         self.input_map = LinearEstimate(input_map)
 
     def on_fit_start(self) -> None:
-        """Check that the estimate holds for this measurement; count its data; see the base class.
+        """Check that the estimate holds for this measurement; see the base class.
 
         Raises:
             ConfigurationError: If the forward operator is not linear.
@@ -104,7 +104,6 @@ class RethinkingDIP(BaseDIP):
             )
         if self.noise_model == "gaussian":
             self.noise_level = known_noise_level(self.measurement, self.noise_level, type(self).__name__)
-        self._present = present_data(self.measurement)
 
     def variance(self, measurement: Measurement) -> Tensor:
         """Variance of the noise on every datum, zero where nothing was measured; of the data's shape."""
@@ -113,7 +112,7 @@ class RethinkingDIP(BaseDIP):
             assert self.gain is not None
             return self.gain * y.clamp_min(0)
         assert self.noise_level is not None
-        return self.noise_level**2 * self._running(self._present).to(y.dtype)
+        return self.noise_level**2 * self._present(measurement).to(y.dtype)
 
     def forward_estimate(self) -> Tensor:
         """Denoise the perturbed data, and draw the probe; see the base class."""
@@ -130,7 +129,7 @@ class RethinkingDIP(BaseDIP):
         if self.divergence == "exact":
             self._probed = left, right, z.requires_grad_(), None
         else:
-            step = self._step(variance).view(-1, 1, 1, 1)
+            step = self._step(self.measurement).view(-1, 1, 1, 1)
             self._probed = left, right, z, self.network(z + (step * right).to(z.dtype))
         return self.network(z)
 
@@ -142,13 +141,16 @@ class RethinkingDIP(BaseDIP):
         if shifted is None:
             divergence = product_with_jacobian(estimate, point, left, right)
         else:
-            divergence = product_by_difference(estimate, shifted.to(estimate.dtype), left, self._step(variance))
-        count = self._running(self._present).flatten(1).sum(1)
+            divergence = product_by_difference(estimate, shifted.to(estimate.dtype), left, self._step(measurement))
+        count = self._present(measurement).flatten(1).sum(1)
         return risk_terms(measurement.physics.A(estimate) - measurement.y, variance, divergence, count)
 
-    def _step(self, variance: Tensor) -> Tensor:
-        count = self._running(self._present).flatten(1).sum(1)
-        return self.difference_step * (variance.flatten(1).sum(1) / count).sqrt()
+    def _step(self, measurement: Measurement) -> Tensor:
+        count = self._present(measurement).flatten(1).sum(1)
+        return self.difference_step * (self.variance(measurement).flatten(1).sum(1) / count).sqrt()
 
-    def _running(self, rows: Tensor) -> Tensor:
-        return rows if self._stack is None else rows[self._stack[0]]
+    def _present(self, measurement: Measurement) -> Tensor:
+        """Data that count; found anew when others are fitted: fewer members, or all data after some were held out."""
+        if self._known is None or self._known[0] is not measurement:
+            self._known = (measurement, present_data(measurement))
+        return self._known[1]

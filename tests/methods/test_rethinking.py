@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import deepinv
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from dip_lightning.callbacks import ZeroCrossing
+from dip_lightning.callbacks import HeldOutStopping, ZeroCrossing
 from dip_lightning.errors import ConfigurationError, MeasurementError
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.measurement import Measurement
@@ -84,6 +86,13 @@ def noisy_image(sigma: float = 0.1, **fields: Any) -> Measurement:
     return Measurement(y=y, physics=deepinv.physics.Denoising(), initial=y, ids=("a",), task="denoising", **fields)
 
 
+def half_missing(sigma: float = 0.1) -> Measurement:
+    mask = (torch.rand(1, 1, 24, 24, generator=torch.Generator().manual_seed(1)) > 0.5).float()
+    plain = noisy_image(sigma)
+    physics = deepinv.physics.Inpainting((1, 24, 24), mask=mask)
+    return replace(plain, y=mask * plain.y, initial=mask * plain.y, physics=physics)
+
+
 @pytest.mark.parametrize("kind", ["exact", "difference"])
 def test_the_loss_estimates_the_error_and_the_image_gets_better(kind: str) -> None:
     measurement = noisy_image()
@@ -105,14 +114,38 @@ def test_the_loss_estimates_the_error_and_the_image_gets_better(kind: str) -> No
 
 
 def test_masked_data_are_neither_counted_nor_given_noise() -> None:
-    mask = (torch.rand(1, 1, 24, 24, generator=torch.Generator().manual_seed(1)) > 0.5).float()
-    plain = noisy_image()
-    physics = deepinv.physics.Inpainting((1, 24, 24), mask=mask)
-    measurement = replace(plain, y=mask * plain.y, initial=mask * plain.y, physics=physics)
+    measurement = half_missing()
+    mask = measurement.physics.mask
     method = RethinkingDIP(**options(network=double_network().float(), outer_steps=1))
     fit(method, measurement)
     assert method.variance(method.measurement).sum().item() == pytest.approx(mask.sum().item() * 0.01)
     assert not method.variance(method.measurement)[mask == 0].any()
+
+
+def test_a_refit_counts_all_data_also_after_a_resume(tmp_path: Path) -> None:
+    """The first pass is fitted without some of them: those are no data there, and data in the second."""
+    measurement, path = half_missing(), tmp_path / "second.ckpt"
+
+    class SaveInSecondPass(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+            if rule.summary()["refitted"] and pl_module.outer_step == 1:
+                trainer.save_checkpoint(path)
+
+    def refit(*callbacks: pl.Callback, ckpt_path: str | None = None) -> RethinkingDIP:
+        method = RethinkingDIP(**options(network=double_network().float(), outer_steps=4))
+        fit(method, measurement, list(callbacks), ckpt_path=ckpt_path)
+        return method
+
+    rule = HeldOutStopping(0.2, refit=True)
+    through = refit(rule, SaveInSecondPass())
+    resumed = refit(HeldOutStopping(0.2, refit=True), ckpt_path=str(path))
+    steps = rule.summary()["iteration"]
+    fresh = RethinkingDIP(**options(network=double_network().float(), outer_steps=steps))
+    fit(fresh, measurement)
+    for method in (through, resumed, fresh):
+        variance = method.variance(method.measurement)
+        assert variance.sum().item() == pytest.approx(measurement.physics.mask.sum().item() * 0.01)
+        assert torch.equal(method.last_output, fresh.last_output)
 
 
 def test_says_what_it_needs() -> None:
