@@ -131,7 +131,8 @@ class PnPDIP(BaseDIP):
         Returns:
             The same shape, without gradient.
         """
-        return denoise_members(self.denoiser, image, [self.current_sigma] * len(image))
+        with torch.autocast(image.device.type, enabled=False):  # mixed precision is the network's alone
+            return denoise_members(self.denoiser, image, [self.current_sigma] * len(image))
 
     def _split(self) -> None:
         with torch.no_grad():

@@ -116,22 +116,25 @@ class RethinkingDIP(BaseDIP):
 
     def forward_estimate(self) -> Tensor:
         """Denoise the perturbed data, and draw the probe; see the base class."""
-        physics, y, variance = self.measurement.physics, self.measurement.y, self.variance(self.measurement)
         z = self.network_input().detach()
-        if self.perturbation > 0:
-            strength = self.perturbation * self.generators.uniform((1,) * (y.ndim - 1), y.dtype)
-            noise = variance.sqrt() * self.generators.normal(y.shape[1:], y.dtype)
-            z = z + self.input_map.apply(physics, strength * noise).to(z.dtype)
-        probe = draw_probe(self.probe, self.generators, y.shape[1:], y.dtype)
-        with torch.no_grad():
-            left: Tensor = physics.A_adjoint(variance * probe)
-            right = self.input_map.apply(physics, probe)
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):  # mixed precision is the network's alone
+            z, left, right = self._draw_perturbation(z)
         if self.divergence == "exact":
             self._probed = left, right, z.requires_grad_(), None
         else:
             step = self._step(self.measurement).view(-1, 1, 1, 1)
             self._probed = left, right, z, self.network(z + (step * right).to(z.dtype))
         return self.network(z)
+
+    def _draw_perturbation(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Input of the perturbed data; the probe seen by the adjoint, weighted by the variance, and by the input."""
+        physics, y, variance = self.measurement.physics, self.measurement.y, self.variance(self.measurement)
+        if self.perturbation > 0:
+            strength = self.perturbation * self.generators.uniform((1,) * (y.ndim - 1), y.dtype)
+            noise = variance.sqrt() * self.generators.normal(y.shape[1:], y.dtype)
+            z = z + self.input_map.apply(physics, strength * noise).to(z.dtype)
+        probe = draw_probe(self.probe, self.generators, y.shape[1:], y.dtype)
+        return z, physics.A_adjoint(variance * probe), self.input_map.apply(physics, probe)
 
     def objective(self, estimate: Tensor, measurement: Measurement) -> dict[str, Tensor]:
         """Risk estimate in two terms; see the base class."""

@@ -146,6 +146,19 @@ def test_with_a_strong_penalty_admm_reaches_the_regularised_minimum() -> None:
     assert torch.allclose(pnp.split_image.reshape(-1), expected, atol=1e-4)
 
 
+def test_in_mixed_precision_the_denoiser_stays_in_single_precision() -> None:
+    seen = []
+
+    class Blur(nn.Module):
+        def forward(self, x: Tensor, sigma: float) -> Tensor:
+            seen.append(nn.functional.conv2d(x, x.new_full((1, 1, 3, 3), 1 / 9), padding=1))
+            return seen[-1]
+
+    fit(method(denoiser=Blur()), matrix_measurement().to("cpu", torch.float32), precision="bf16-mixed")
+    assert len(seen) == 4
+    assert {image.dtype for image in seen} == {torch.float32}
+
+
 def test_the_denoiser_is_not_in_checkpoints() -> None:
     pnp = method(denoiser=nn.Conv2d(1, 1, 3))
     assert not [name for name in pnp.state_dict() if "denoiser" in name]

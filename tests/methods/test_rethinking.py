@@ -22,7 +22,7 @@ from dip_lightning.methods import RethinkingDIP
 from dip_lightning.methods.start import NOISE_STREAM
 from tests.methods.direct import DirectAdam, double_network, same_parameters
 from tests.methods.test_battery import problem
-from tests.support import fit
+from tests.support import MatrixPhysics, fit
 
 LR = 1e-2
 
@@ -146,6 +146,27 @@ def test_a_refit_counts_all_data_also_after_a_resume(tmp_path: Path) -> None:
         variance = method.variance(method.measurement)
         assert variance.sum().item() == pytest.approx(measurement.physics.mask.sum().item() * 0.01)
         assert torch.equal(method.last_output, fresh.last_output)
+
+
+def test_in_mixed_precision_the_operator_stays_in_single_precision() -> None:
+    measurement, seen = problem(), []
+
+    class Watched(MatrixPhysics):
+        def A(self, x: Tensor, **_: Any) -> Tensor:
+            seen.append(super().A(x))
+            return seen[-1]
+
+        def A_adjoint(self, y: Tensor, **_: Any) -> Tensor:
+            seen.append(super().A_adjoint(y))
+            return seen[-1]
+
+    physics = Watched(measurement.physics.matrix, measurement.image_shape)
+    for kind in ("exact", "difference"):
+        method = RethinkingDIP(divergence=kind, **options(network=double_network().float()))
+        fit(method, replace(measurement, physics=physics).to("cpu", torch.float32), precision="bf16-mixed")
+        assert method.last_output.isfinite().all()
+    assert seen
+    assert not [values for values in seen if values.dtype == torch.bfloat16]
 
 
 def test_says_what_it_needs() -> None:
