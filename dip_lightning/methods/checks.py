@@ -45,6 +45,22 @@ def check_one_process(processes: int) -> None:
         )
 
 
+def check_precision(precision: str) -> None:
+    """Refuse half precision: a fit scales no loss, and small gradients would become zero.
+
+    Args:
+        precision: The trainer's, ``trainer.precision``.
+
+    Raises:
+        ConfigurationError: If it is ``16-mixed`` or ``16-true``.
+    """
+    if precision in ("16-mixed", "16-true"):
+        raise ConfigurationError(
+            f"trainer.precision={precision} would lose small gradients, for a fit does not scale its loss: take "
+            "bf16-mixed, which needs no scaling, or 32-true."
+        )
+
+
 def check_network(network: nn.Module, z: Tensor, measurement: Measurement) -> None:
     """Check that a network takes the input and gives images of the measurement's shape.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.hooks import IterateHook, PreparesMeasurement
 from dip_lightning.measurement import Measurement
-from dip_lightning.methods.checks import check_measurement, check_network, check_one_process
+from dip_lightning.methods.checks import check_measurement, check_network, check_one_process, check_precision
 from dip_lightning.methods.memory import check_memory
 from dip_lightning.methods.settings import FitSettings
 from dip_lightning.methods.tuning import suit_device
@@ -47,6 +47,7 @@ class FitStart(FitSettings):
         self.stack_network(self.measurement.batch_size)
         if stage != "fit":
             return
+        check_precision(str(self.trainer.precision))
         self.begin(self.measurement.batch_size)
         for hook in self._hooks(PreparesMeasurement):
             self.measurement = hook.prepare_measurement(self.measurement, cast("BaseDIP", self))

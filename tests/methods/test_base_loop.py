@@ -20,6 +20,7 @@ from dip_lightning.hooks import IterateHook
 from dip_lightning.inputs import InitialEstimate, UniformNoise
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods import DIP, TVDIP, ASeqDIP, BaseDIP
+from dip_lightning.methods.checks import check_precision
 from dip_lightning.networks import S2SNet, SkipNet
 from dip_lightning.penalties import Penalty, TotalVariation
 from tests.support import TinyNetwork, fit, matrix_measurement
@@ -262,6 +263,13 @@ def test_precision_is_the_trainers(precision: str) -> None:
     assert dip.last_output.dtype == dip.measurement.y.dtype == torch.float32
     assert dip.last_output.isfinite().all()
     assert next(dip.network.parameters()).dtype == (torch.bfloat16 if precision == "bf16-true" else torch.float32)
+
+
+def test_half_precision_is_refused_and_bfloat16_named() -> None:
+    with pytest.raises(ConfigurationError, match="bf16-mixed"):
+        fit(method(DIP), matrix_measurement(), precision="16-true")
+    with pytest.raises(ConfigurationError, match="bf16-mixed"):
+        check_precision("16-mixed")
 
 
 def test_a_fit_in_another_precision_leaves_the_measurement_as_it_is() -> None:
