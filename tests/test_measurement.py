@@ -143,3 +143,12 @@ def test_generators_continue_from_their_state() -> None:
     assert torch.equal(generators.uniform((4,)), expected)
     with pytest.raises(ValueError, match="1 generator states for 2"):
         generators.load_state_dict(state[:1])
+
+
+def test_generators_start_anew_from_states_of_another_kind_of_device() -> None:
+    generators = MemberGenerators([1, 2])
+    of_a_gpu = [torch.zeros(16, dtype=torch.uint8) for _ in range(2)]
+    with pytest.warns(UserWarning, match="another kind than cpu") as warned:
+        generators.load_state_dict(of_a_gpu)
+    assert len(warned) == 1
+    assert torch.equal(generators.uniform((4,)), MemberGenerators([1, 2]).uniform((4,)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -63,6 +64,9 @@ class MemberGenerators:
     def load_state_dict(self, states: Sequence[Tensor]) -> None:
         """Continue from saved states.
 
+        Generators of a CPU and of a GPU draw other numbers, and neither takes the other's state: where a device of
+        another kind saved the states, nothing is changed but for a warning.
+
         Args:
             states: What :meth:`state_dict` gave.
 
@@ -71,5 +75,13 @@ class MemberGenerators:
         """
         if len(states) != len(self.generators):
             raise ValueError(f"{len(states)} generator states for {len(self.generators)} members.")
-        for generator, state in zip(self.generators, states, strict=True):
+        pairs = list(zip(self.generators, states, strict=True))
+        if any(state.shape != generator.get_state().shape for generator, state in pairs):
+            warnings.warn(
+                f"The random numbers were saved on a device of another kind than {self.device}: they are drawn anew "
+                "from the seed, so that the fit goes on otherwise than it would have there.",
+                stacklevel=2,
+            )
+            return
+        for generator, state in pairs:
             generator.set_state(state.cpu())

@@ -190,8 +190,8 @@ class FitState(pl.LightningModule):
             images.update({name: image.to(self.device) for name, image in images.items()})
         random = self._restored["random"]
         torch.set_rng_state(random["cpu"].cpu())
-        if torch.cuda.is_available() and random["cuda"]:
-            torch.cuda.set_rng_state_all([state.cpu() for state in random["cuda"]])
+        if self.device.type == "cuda" and random["cuda"]:
+            torch.cuda.set_rng_state(random["cuda"][0].cpu(), self.device)
 
     def on_train_end(self) -> None:
         """Stop the clock."""
@@ -215,7 +215,8 @@ class FitState(pl.LightningModule):
             "roster": self.roster.state_dict(),
             "random": {
                 "cpu": torch.get_rng_state(),
-                "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+                # Of the fit's own device: it may be continued where there are more or fewer, or none.
+                "cuda": [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else [],
             },
         }
 

@@ -126,6 +126,21 @@ def test_resumed_equals_uninterrupted(tmp_path: Path, saved: int, network: Any, 
     same_state(through, resumed)
 
 
+def test_a_checkpoint_of_other_devices_is_continued(tmp_path: Path) -> None:
+    """As one that was written where there are two GPUs, by a fit on one of them."""
+    path = tmp_path / "last.ckpt"
+    fit(method(input_noise=0.05), matrix_measurement(), [InputUpdate(), SaveAt(3, path)])
+    checkpoint = torch.load(path, weights_only=True)
+    of_a_gpu = torch.zeros(16, dtype=torch.uint8)
+    checkpoint["dip_lightning"]["generators"] = [of_a_gpu]
+    checkpoint["dip_lightning"]["random"]["cuda"] = [of_a_gpu, of_a_gpu]
+    torch.save(checkpoint, path)
+    resumed = method(input_noise=0.05)
+    with pytest.warns(UserWarning, match="drawn anew from the seed"):
+        fit(resumed, matrix_measurement(), [InputUpdate()], ckpt_path=str(path))
+    assert resumed.outer_step == OUTER
+
+
 def test_callbacks_choose_the_same_after_a_resume(tmp_path: Path) -> None:
     problem, path = matrix_measurement(), tmp_path / "last.ckpt"
     first, second = callbacks(), callbacks()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from dip_lightning.members import repeat_measurement
 from dip_lightning.methods import ASeqDIP
 from dip_lightning.networks import SmallUNet
 from dip_lightning.physics import ParallelBeamCT
+from tests.methods.test_battery import SaveAt
 from tests.support import fit
 
 pytestmark = [
@@ -116,6 +118,23 @@ def test_a_fit_leaves_the_measurement_on_the_host_and_can_be_scored(measurement:
     trainer.fit(method, datamodule=data)
     assert {tensor.device.type for tensor in data.measurement.physics.buffers()} == {"cpu"}
     assert trainer.test(method, datamodule=data)[0]["psnr"] > 0
+
+
+@pytest.mark.parametrize(("first", "second"), [("cpu", "gpu"), ("gpu", "cpu"), ("gpu", "gpu")])
+def test_a_checkpoint_is_continued_on_either_device(
+    measurement: Measurement, tmp_path: Path, first: str, second: str
+) -> None:
+    def build() -> ASeqDIP:
+        options = {"initial_input": InitialEstimate("minmax"), "input_noise": 0.01, "outer_steps": 4, "seed": 0}
+        return ASeqDIP(network=SmallUNet(), optimizer=partial(torch.optim.Adam, lr=1e-3), **options)
+
+    path = tmp_path / "last.ckpt"
+    whole, rest = build(), build()
+    fit(whole, measurement, [InputUpdate(), SaveAt(2, path)], accelerator=first, devices=1)
+    with nullcontext() if first == second else pytest.warns(UserWarning, match="another kind"):
+        fit(rest, measurement, [InputUpdate()], accelerator=second, devices=1, ckpt_path=str(path))
+    assert rest.outer_step == 4
+    assert rest.last_output.isfinite().all()
 
 
 @pytest.mark.slow
