@@ -103,7 +103,7 @@ class RethinkingDIP(BaseDIP):
                 f"{type(self).__name__} needs a linear forward operator, not {type(self.measurement.physics).__name__}."
             )
         if self.noise_model == "gaussian":
-            self.noise_level = known_noise_level(self.measurement, self.noise_level, type(self).__name__)
+            self._sigma = known_noise_level(self.measurement, self.noise_level, type(self).__name__)
 
     def variance(self, measurement: Measurement) -> Tensor:
         """Variance of the noise on every datum, zero where nothing was measured; of the data's shape."""
@@ -111,8 +111,7 @@ class RethinkingDIP(BaseDIP):
         if self.noise_model == "poisson":
             assert self.gain is not None
             return self.gain * y.clamp_min(0)
-        assert self.noise_level is not None
-        return self.noise_level**2 * self._present(measurement).to(y.dtype)
+        return self._sigma**2 * self._present(measurement).to(y.dtype)
 
     def forward_estimate(self) -> Tensor:
         """Denoise the perturbed data, and draw the probe; see the base class."""

@@ -178,3 +178,11 @@ def test_says_what_it_needs() -> None:
         RethinkingDIP(network=double_network(), reduction="norm")
     with pytest.raises(ConfigurationError, match="divergence='exat'"):
         RethinkingDIP(network=double_network(), divergence="exat")  # type: ignore[arg-type]
+
+
+def test_every_fit_takes_the_noise_level_of_its_measurement() -> None:
+    method, first = RethinkingDIP(**options()), problem()
+    fit(method, first)
+    second = replace(first, noise_level=2 * first.noise_level)
+    fit(method, second)
+    assert float(method.variance(second).max()) == pytest.approx((2 * first.noise_level) ** 2)
