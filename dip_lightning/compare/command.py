@@ -8,8 +8,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
 from dip_lightning.callbacks.progress import duration
-from dip_lightning.compare.execute import failure_of
+from dip_lightning.compare.execute import TERMINATED, failure_of
 from dip_lightning.compare.jobs import COMPARISON, Job, State, expand, read_json, shard, state, write_json
 from dip_lightning.compare.local import LocalRunner
 from dip_lightning.compare.plan import Plan, load_plan
@@ -28,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         arguments: What follows ``compare`` on the command line.
 
     Returns:
-        The number of jobs that failed, at most 100; 130 after Ctrl-C.
+        The number of jobs that failed, at most 100; 130 after Ctrl-C, 143 after SIGTERM.
     """
     options = _parser().parse_args(arguments)
     plan = load_plan(options.config, options.root)
@@ -44,9 +46,9 @@ def main(arguments: Sequence[str]) -> int:
     print(f"{plan.name}: {len(jobs)} jobs, {_count(counts)}; {len(open_jobs)} to do. Root: {plan.root}", flush=True)
     try:
         _run(options, open_jobs)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SIGTERMException) as error:
         print("\nInterrupted. The same command goes on from the last checkpoints.", flush=True)
-        return INTERRUPTED
+        return TERMINATED if isinstance(error, SIGTERMException) else INTERRUPTED
     return _report_failures(jobs)
 
 

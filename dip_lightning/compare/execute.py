@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from dip_lightning.compare.config_tree import Tree, set_key
 from dip_lightning.compare.jobs import (
@@ -29,6 +31,8 @@ from dip_lightning.compare.locks import JobLock
 from dip_lightning.run_folder import CHECKPOINT, RunFolder
 
 Outcome = Literal["finished", "failed", "busy", "skipped"]
+#: Exit code of a process that SIGTERM ended, as a shell has it.
+TERMINATED = 128 + signal.SIGTERM
 FIT_CONFIG = "job.yaml"
 
 
@@ -40,7 +44,7 @@ def lock_of(job: Job) -> JobLock:
 def execute(job: Job, retry_failed: bool = False) -> Outcome:
     """Do a job, unless it is done or another process is at it.
 
-    Whatever goes wrong is recorded in the run folder; nothing is raised but ``KeyboardInterrupt``.
+    Whatever goes wrong is recorded in the run folder; only what asks this process to end is raised.
 
     Args:
         job: The job.
@@ -48,6 +52,10 @@ def execute(job: Job, retry_failed: bool = False) -> Outcome:
 
     Returns:
         ``finished``, ``failed``, ``busy`` (another process has it) or ``skipped`` (it was done, or failed, before).
+
+    Raises:
+        KeyboardInterrupt: On Ctrl-C. The job stays as it is, and goes on from its checkpoint when it is done again.
+        SIGTERMException: On SIGTERM (a time limit, a cancelled job) during a fit; likewise.
     """
     lock = lock_of(job)
     try:
@@ -70,8 +78,10 @@ def _attempt(job: Job, again: bool) -> Outcome:
         if again:
             _forget(job)
         write_json(job.folder / JOB, job.as_dict())
-        with _seed_kept():
+        with _seed_kept(), _interrupt_kept():
             _run_fit(job) if job.kind == "fit" else _run_baseline(job)
+    except SIGTERMException:  # a SystemExit, but the job is not at fault
+        raise
     except (Exception, SystemExit) as error:
         message = str(error).strip() or type(error).__name__
         record_failure(job, message, traceback.format_exc())
@@ -137,6 +147,19 @@ def _seed_kept() -> Iterator[None]:
         os.environ.pop("PL_GLOBAL_SEED", None)
         if before is not None:
             os.environ["PL_GLOBAL_SEED"] = before
+
+
+@contextmanager
+def _interrupt_kept() -> Iterator[None]:
+    """Make Ctrl-C again of the ``SystemExit`` that Lightning makes of it, ignoring Ctrl-C from then on."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, before)
+        raise KeyboardInterrupt from error
 
 
 def with_wandb_labels(job: Job) -> Tree:

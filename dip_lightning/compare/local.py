@@ -53,6 +53,8 @@ class LocalRunner:
 
         Raises:
             DIPError: If no worker can be started.
+            KeyboardInterrupt: On Ctrl-C.
+            SIGTERMException: On SIGTERM during a fit in this process.
         """
         waiting = list(jobs)
         while waiting and not self._stop.is_set():
@@ -102,8 +104,9 @@ class LocalRunner:
             display.started(slot, job)
             answer = worker.do(job, self.retry_failed, self._stop)
             if answer is None and not self._stop.is_set():
-                answer = {"outcome": "failed", "seconds": worker.seconds}
-                record_failure(job, f"The process was {worker.fate()}", "")
+                answer = {"outcome": "interrupted" if worker.terminated else "failed", "seconds": worker.seconds}
+                if not worker.terminated:
+                    record_failure(job, f"The process was {worker.fate()}", "")
                 worker = None
             if answer is not None:
                 self._note(job, answer["outcome"], answer["seconds"], busy, display, slot)

@@ -19,7 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dip_lightning.compare.execute import execute
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from dip_lightning.compare.execute import TERMINATED, execute
 from dip_lightning.compare.jobs import LOG, Job
 
 READY = "ready"
@@ -38,8 +40,11 @@ def main() -> None:
     while (request := requests.get()) is not None:
         started = time.monotonic()
         job = Job.from_dict(request["job"])
-        with output_to(job.folder / LOG):
-            outcome = execute(job, request["retry_failed"])
+        try:
+            with output_to(job.folder / LOG):
+                outcome = execute(job, request["retry_failed"])
+        except SIGTERMException:
+            sys.exit(TERMINATED)
         _busy.clear()
         _free_memory()
         _answer(answers, {"outcome": outcome, "seconds": time.monotonic() - started})

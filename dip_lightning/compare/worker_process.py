@@ -10,6 +10,7 @@ import threading
 import time
 from typing import Any
 
+from dip_lightning.compare.execute import TERMINATED
 from dip_lightning.compare.jobs import Job
 from dip_lightning.compare.worker import READY
 
@@ -71,6 +72,11 @@ class WorkerProcess:
         answer = self._next(stop)
         self.seconds = time.monotonic() - started
         return answer
+
+    @property
+    def terminated(self) -> bool:
+        """Whether SIGTERM ended it: somebody wants the work to stop, and the job is not at fault."""
+        return self.process.wait() in {-signal.SIGTERM, TERMINATED}
 
     def fate(self) -> str:
         """Say how the process ended."""

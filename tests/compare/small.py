@@ -67,6 +67,19 @@ class Hungry(DIP):
         return super().objective(estimate, measurement)
 
 
+class Signalled(DIP):
+    """Is sent a signal in the middle of the fit, once: a fit that goes on from its checkpoint is past it."""
+
+    def __init__(self, signal_number: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.signal_number = signal_number
+
+    def objective(self, estimate: Tensor, measurement: Measurement) -> dict[str, Tensor]:
+        if self.iteration == 3:
+            signal.raise_signal(self.signal_number)
+        return super().objective(estimate, measurement)
+
+
 class Slow(DIP):
     """Takes its time, so that it can be interrupted."""
 

@@ -237,6 +237,29 @@ def test_job_that_another_process_is_at_is_left_alone(tmp_path):
     assert execute(job) == "skipped"
 
 
+@pytest.mark.parametrize(("workers", "code"), [("0", 143), ("1", 0)])
+def test_job_that_sigterm_ends_goes_on_where_it_was(tmp_path, workers, code):
+    config = {**with_class("Signalled", signal_number=int(signal.SIGTERM)), "checkpoint": {"seconds": 0.0}}
+    plan = write_plan(tmp_path, methods=[{"name": "signalled", "config": config}])
+    (job,) = jobs_of(plan)
+    assert compare(plan, "--workers", workers) == code
+    assert state(job) == "interrupted"
+    assert failure_of(job) is None
+    assert not lock_of(job).held
+    assert compare(plan, "--workers", "0") == 0
+    assert state(job) == "finished"
+
+
+def test_interrupt_in_this_process_ends_the_comparison(tmp_path, capsys):
+    config = {**with_class("Signalled", signal_number=int(signal.SIGINT)), "checkpoint": {"seconds": 0.0}}
+    plan = write_plan(tmp_path, methods=[{"name": "signalled", "config": config}], seeds=2)
+    handler = signal.getsignal(signal.SIGINT)
+    assert compare(plan, "--workers", "0") == 130
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert [state(job) for job in jobs_of(plan)] == ["interrupted", "new"]
+    assert "goes on from the last checkpoints" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_two_processes_share_one_root(tmp_path):
     alone = write_plan(tmp_path, root=str(tmp_path / "alone"), seeds=8)
