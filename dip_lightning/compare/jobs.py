@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any, Literal
 
 from dip_lightning.compare.config_tree import Tree, content_hash, get_key, set_key
 from dip_lightning.compare.plan import Entry, Plan
+from dip_lightning.compare.variants import data_variants, method_variants, of_data
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.run_folder import CHECKPOINT, SUMMARY, written_whole
 
@@ -84,9 +84,11 @@ def expand(plan: Plan) -> Iterator[Job]:
     Raises:
         ConfigurationError: If an override does not fit its configuration.
     """
-    variants = [variant for entry in plan.methods for variant in _method_variants(plan, entry)]
+    variants: list[tuple[Kind, Entry, str, Tree]] = [
+        ("fit", entry, label, tree) for entry in plan.methods for label, tree in method_variants(plan, entry)
+    ]
     variants += [("baseline", entry, entry.name, entry.tree or {}) for entry in plan.baselines]
-    for data, source in _data_variants(plan):
+    for data, source in data_variants(plan):
         for index in source.indices or (None,):
             for kind, entry, label, tree in variants:
                 if entry.only is not None and source.name not in entry.only:
@@ -96,44 +98,6 @@ def expand(plan: Plan) -> Iterator[Job]:
                     yield _job(kind, label, data, index, seed, placed, plan)
 
 
-def _method_variants(plan: Plan, entry: Entry) -> Iterator[tuple[Kind, Entry, str, Tree]]:
-    grid = {**{key: values for key, values in plan.grid.items() if not _of_data(key)}, **entry.grid}
-    tree: Tree = entry.tree or {}
-    for key, value in {**plan.overrides, **entry.overrides}.items():
-        tree = set_key(tree, key, value)
-    for values, label in _combinations(grid):
-        variant = tree
-        for key, value in values.items():
-            variant = set_key(variant, key, value)
-        yield "fit", entry, entry.name + label, variant
-
-
-def _data_variants(plan: Plan) -> Iterator[tuple[str, Entry]]:
-    grid = {key: values for key, values in plan.grid.items() if _of_data(key)}
-    for source in plan.data:
-        for values, label in _combinations(grid):
-            overrides = {**source.overrides, **values}
-            yield source.name + label, Entry(source.name, source.tree, overrides, indices=source.indices)
-
-
-def _combinations(grid: dict[str, list[Any]]) -> Iterator[tuple[Tree, str]]:
-    for values in itertools.product(*grid.values()):
-        chosen = dict(zip(grid, values, strict=True))
-        label = ",".join(f"{key.rpartition('.')[2]}={_short(value)}" for key, value in chosen.items())
-        yield chosen, f"[{label}]" if label else ""
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, dict) and "class_path" in value:
-        arguments = ",".join(f"{key}={_short(item)}" for key, item in (value.get("init_args") or {}).items())
-        return str(value["class_path"]).rpartition(".")[2] + (f"({arguments})" if arguments else "")
-    return json.dumps(value) if isinstance(value, dict | list) else str(value)
-
-
-def _of_data(key: str) -> bool:
-    return key.startswith("data.")
-
-
 def _place(kind: Kind, tree: Tree, source: Entry, index: int | None, plan: Plan) -> Tree:
     """Put the measurement into a method's or a baseline's configuration."""
     if kind == "baseline":
@@ -141,10 +105,10 @@ def _place(kind: Kind, tree: Tree, source: Entry, index: int | None, plan: Plan)
         placed: Tree = {"baseline": tree, "data": source.tree or (own or {}).get("data")}
         if "trainer.accelerator" in plan.overrides:
             placed["accelerator"] = plan.overrides["trainer.accelerator"]
-        overrides = {key: value for key, value in plan.overrides.items() if _of_data(key)}
+        overrides = {key: value for key, value in plan.overrides.items() if of_data(key)}
     else:
         placed = tree if source.tree is None else {**tree, "data": source.tree}
-        overrides = {key: value for key, value in plan.overrides.items() if _of_data(key)} if source.tree else {}
+        overrides = {key: value for key, value in plan.overrides.items() if of_data(key)} if source.tree else {}
     if not placed.get("data"):
         raise ConfigurationError("There are no data: add `data:` to the comparison or to the method's configuration.")
     for key, value in {**overrides, **source.overrides}.items():

@@ -18,7 +18,7 @@ from dip_lightning.compare.plan import load_plan
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.run_folder import SUMMARY
 from tests.compare.conftest import ROOT
-from tests.compare.small import METHOD, write_plan
+from tests.compare.small import DATA, METHOD, write_plan
 
 
 def jobs_of(folder: Path, **changes: object) -> list[Job]:
@@ -110,6 +110,22 @@ def test_errors_in_the_plan_say_what_is_wrong(tmp_path, changes, message):
 def test_each_measurement_and_seed_is_a_job_of_its_own(tmp_path, key):
     with pytest.raises(ConfigurationError, match=f"{key} must be 1"):
         jobs_of(tmp_path, overrides={key: 2})
+
+
+@pytest.mark.parametrize("changes", [{"overrides": {"data.size": 32}}, {"grid": {"data.acquisition.views": [4, 8]}}])
+def test_data_of_a_method_are_refused_where_the_comparisons_replace_them(tmp_path, changes):
+    key = next(iter(next(iter(changes.values()))))
+    with pytest.raises(ConfigurationError, match=rf"dip sets {key}, but `data: ct` replaces.*`grid:`"):
+        jobs_of(tmp_path, methods=[{"name": "dip", "config": METHOD, **changes}])
+    own = {"name": "dip", "config": {**METHOD, "data": DATA}, **changes}
+    found = {get_key(job.tree, key) for job in jobs_of(tmp_path, methods=[own], data=[])}
+    assert found in ({32}, {4, 8})
+
+
+def test_callbacks_of_the_comparison_and_of_a_method_are_both_appended(tmp_path):
+    method = {"name": "dip", "config": METHOD, "overrides": {"trainer.callbacks+": "OutputAverage"}}
+    (job,) = jobs_of(tmp_path, methods=[method], overrides={"trainer.callbacks+": "EarlyStoppingWMV"})
+    assert job.tree["trainer"]["callbacks"] == ["EarlyStoppingWMV", "OutputAverage"]
 
 
 def test_shards_are_the_whole_list_without_overlap(tmp_path):
