@@ -14,7 +14,7 @@ from typing import Any, Literal
 import yaml
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from dip_lightning.compare.config_tree import Tree, set_key
+from dip_lightning.compare.config_tree import Tree, get_key, set_key
 from dip_lightning.compare.jobs import (
     FAILURE,
     JOB,
@@ -99,6 +99,8 @@ def _run_fit(job: Job) -> None:
     folder.write_text(FIT_CONFIG, yaml.safe_dump(with_wandb_labels(job), sort_keys=False, allow_unicode=True))
     arguments = ["fit", "--config", str(job.folder / FIT_CONFIG), "--record.run_dir", str(job.folder)]
     arguments += ["--trainer.default_root_dir", str(job.folder), "--record.overwrite", "true"]
+    if get_key(job.tree, "trainer.devices") == "auto":  # which would deal measurements out to all that there are
+        arguments += ["--trainer.devices", "1"]
     run([*arguments, "--ckpt_path", "last"] if folder.checkpoint.exists() else arguments)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pytorch_lightning.accelerators import CPUAccelerator
 
 from dip_lightning.cli import main
 from dip_lightning.compare.command import unique
@@ -69,6 +70,12 @@ def test_run_is_repeated_by_fit_on_its_configuration(tmp_path):
         again = tmp_path / config
         assert main(["fit", "--config", str(job.folder / config), "--record.run_dir", str(again)]) == 0
         np.testing.assert_array_equal(RunFolder(again).read_image(), RunFolder(job.folder).read_image())
+
+
+def test_job_takes_one_of_several_devices(tmp_path, monkeypatch):
+    monkeypatch.setattr(CPUAccelerator, "auto_device_count", staticmethod(lambda: 2))
+    plan = write_plan(tmp_path, overrides={"trainer.devices": "auto"})
+    assert compare(plan, "--workers", "0") == 0
 
 
 def test_changed_configuration_is_a_new_job(tmp_path):
