@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,17 +141,26 @@ def content_hash(tree: Tree) -> str:
         12 hexadecimal digits.
     """
     for names in _WITHOUT_EFFECT:
-        tree = _without(tree, names)
+        tree = without(tree, names)
     text = json.dumps(_canonical(tree), sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _without(tree: Tree, names: tuple[str, ...]) -> Tree:
+def without(tree: Any, names: Sequence[str]) -> Any:
+    """Leave a key out, sharing with the old tree everything that does not change.
+
+    Args:
+        tree: The tree; it is left as it is.
+        names: The way to the key, ``class_path`` and ``init_args`` spelled out.
+
+    Returns:
+        The new tree; the old one where there is no such key.
+    """
     name, rest = names[0], names[1:]
     if not isinstance(tree, dict) or name not in tree:
         return tree
     if rest:
-        return {**tree, name: _without(tree[name], rest)}
+        return {**tree, name: without(tree[name], rest)}
     return {key: value for key, value in tree.items() if key != name}
 
 

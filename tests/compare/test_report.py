@@ -13,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from scipy import stats
 
 from dip_lightning.cli import main
+from dip_lightning.compare.config_tree import set_key
 from dip_lightning.compare.report.collect import collect, read_curve
 from dip_lightning.compare.report.command import write_report
 from dip_lightning.compare.report.curves import average, task_curves
@@ -23,7 +25,7 @@ from dip_lightning.compare.report.images import colour, task_strips
 from dip_lightning.compare.report.statistics import difference, tables
 from dip_lightning.compare.report.tables import task_csv, task_latex, tex
 from dip_lightning.errors import RunFolderError
-from tests.compare.small import write_plan
+from tests.compare.small import DATA, METHOD, write_plan
 from tests.compare.synthetic import write_failure, write_run
 
 NASTY = '<img src=x onerror="alert(1)"> & "Zoë" </script>'
@@ -88,6 +90,52 @@ def test_changed_settings_are_never_averaged(tmp_path):
     (table,) = tables(collect(tmp_path)[0])
     assert len(table.rows) == 2
     assert all(re.fullmatch(r"A #[0-9a-f]{4}", row.method) for row in table.rows)
+
+
+def write_fit(folder: Path, changes: dict[str, object], **run: object) -> None:
+    """A run folder as ``dip-lightning fit`` leaves it: with its configuration, and no job."""
+    tree = {**METHOD, "data": DATA, "seed_everything": 0}
+    for key, value in changes.items():
+        tree = set_key(tree, key, value)
+    path = write_run(folder, "dip", **run)  # type: ignore[arg-type]
+    (path / "config.yaml").write_text(yaml.safe_dump(tree))
+
+
+def test_single_fits_of_other_settings_are_never_averaged(tmp_path):
+    write_fit(tmp_path / "a", {"model.optimizer.lr": 0.01}, psnr=30.0)
+    write_fit(tmp_path / "b", {"model.optimizer.lr": 0.001}, psnr=20.0)
+    write_fit(tmp_path / "c", {"model.optimizer.lr": 0.001, "data.size": 32}, psnr=10.0)
+    found = tables(collect(tmp_path)[0])
+    assert sorted(row.scores["psnr_estimate"].mean for table in found for row in table.rows) == [10.0, 20.0, 30.0]
+    assert all(re.fullmatch(r"ct #[0-9a-f]{4}", table.task) for table in found)
+
+
+def test_single_fits_of_several_measurements_and_seeds_are_one_method(tmp_path):
+    for index in range(2):
+        for seed in range(2):
+            own = {"data.index": index, "data.repeat": 1 + seed, "data.path": f"images/{index}.png", "model.seed": seed}
+            places = {"trainer.devices": [seed], "trainer.default_root_dir": str(tmp_path), "record.run_dir": "x"}
+            changes = {**own, **places, "seed_everything": seed}
+            write_fit(tmp_path, changes, measurement=f"m{index}", seed=seed)
+    (table,) = tables(collect(tmp_path)[0])
+    assert (table.task, [row.method for row in table.rows], table.rows[0].runs) == ("ct", ["dip"], 4)
+
+
+def test_mean_of_several_seeds_is_no_run_of_one(tmp_path):
+    for seed in range(2):
+        write_run(tmp_path, "dip", seed=seed).rename(tmp_path / f"seed{seed}")
+        (tmp_path / f"seed{seed}" / "config.yaml").write_text(yaml.safe_dump({**METHOD, "data": DATA}))
+    write_run(tmp_path, "dip", seed=9, psnr=33.0, seeds=[0, 1]).rename(tmp_path / "seeds0-1")
+    (table,) = tables(collect(tmp_path)[0])
+    assert {row.method: row.runs for row in table.rows} == {"dip": 2, "dip, mean of 2 seeds": 1}
+
+
+def test_seed_of_the_model_is_no_setting(tmp_path):
+    for seed in range(3):
+        tree = {**set_key(METHOD, "model.seed", seed), "data": DATA, "seed_everything": seed}
+        write_run(tmp_path, "dip", seed=seed, job={"method": "A", "data": "d", "tree": tree})
+    (table,) = tables(collect(tmp_path)[0])
+    assert [(row.method, row.runs) for row in table.rows] == [("A", 3)]
 
 
 def test_measurements_of_one_source_are_one_task(tmp_path):

@@ -11,6 +11,7 @@ from typing import Any
 
 from dip_lightning.compare.config_tree import Tree, content_hash
 from dip_lightning.compare.jobs import FAILURE, JOB, read_json
+from dip_lightning.compare.report.settings import fit_settings, job_settings
 from dip_lightning.errors import RunFolderError
 from dip_lightning.run_folder import METRICS, SUMMARY
 
@@ -28,8 +29,9 @@ class Run:
         measurement: The measurement's id.
         seed: Seed.
         summary: Content of ``summary.json``.
-        tree: Configuration of the method without data and seed; empty for a single fit.
-        data_tree: Configuration of the data without the index.
+        tree: Configuration of the method without data and seed; empty where none can be read.
+        data_tree: Configuration of the data without the index; likewise.
+        comparison: Name of the comparison that it was a job of; ``None`` for a single fit.
     """
 
     folder: Path
@@ -40,6 +42,7 @@ class Run:
     summary: dict[str, Any]
     tree: Tree = field(default_factory=dict)
     data_tree: Tree = field(default_factory=dict)
+    comparison: str | None = None
 
     def score(self, metric: str, image: str) -> float | None:
         """A metric of ``initial``, ``estimate``, ``oracle`` or ``last``; ``None`` where it is unknown."""
@@ -116,27 +119,25 @@ def _add_run(folder: Path, runs: list[Run], failures: list[Failure]) -> None:
         failures.append(Failure(folder, folder.parent.name, "", 0, f"{SUMMARY} cannot be read.", ""))
         return
     job = read_json(folder / JOB) or {}
-    tree = job.get("tree") or {}
     task, data = str(summary.get("task", "task")), str(job.get("data") or "")
+    seeds = summary.get("seeds")  # of what a single fit says of several together
+    seed = int(seeds[0] if seeds else summary.get("seed") or 0)
+    own = folder.parent / f"seed{seed}" if seeds else folder
+    tree, data_tree = job_settings(job["tree"], seed) if job.get("tree") else fit_settings(own)
+    method = str(job.get("method") or summary["method"])
     runs.append(
         Run(
             folder=folder,
-            method=str(job.get("method") or summary["method"]),
+            method=f"{method}, mean of {len(seeds)} seeds" if seeds else method,
             task=f"{task}: {data}" if data and data != task else task,
             measurement=str(summary.get("measurement", "")),
-            seed=int(summary.get("seed") or 0),
+            seed=seed,
             summary=summary,
-            tree={key: value for key, value in tree.items() if key not in {"data", "seed_everything"}},
-            data_tree=_without_index(tree.get("data") or {}),
+            tree=tree,
+            data_tree=data_tree,
+            comparison=job.get("comparison"),
         )
     )
-
-
-def _without_index(data: Any) -> Tree:
-    if not isinstance(data, dict):
-        return {"class_path": data}
-    arguments = {key: value for key, value in (data.get("init_args") or {}).items() if key != "index"}
-    return {**data, "init_args": arguments}
 
 
 def _failure(folder: Path, path: Path) -> Failure:
@@ -162,11 +163,15 @@ def _told_apart(runs: list[Run]) -> list[Run]:
     return [
         replace(
             run,
-            method=run.method if len(methods[run.task, run.method]) == 1 else f"{run.method} #{method[:4]}",
-            task=run.task if len(tasks[run.task]) == 1 else f"{run.task} #{data[:4]}",
+            method=_labelled(run.method, method, methods[run.task, run.method]),
+            task=_labelled(run.task, data, tasks[run.task]),
         )
         for run, (method, data) in zip(runs, hashes, strict=True)
     ]
+
+
+def _labelled(name: str, settings: str, known: set[str]) -> str:
+    return f"{name} #{settings[:4]}" if settings and len(known) > 1 else name
 
 
 def _hash(tree: Tree) -> str:
