@@ -56,7 +56,8 @@ class LoggerRecord(pl.Callback):
             running = {name: pl_module.mean_of_running(value.float()) for name, value in pl_module.record.items()}
             others = {name: value for name, value in running.items() if name not in pl_module.terms}
             others.pop("loss", None)
-            pl_module.log_dict({**others, "iteration": float(pl_module.iteration)})
+            clock = {"iteration": float(pl_module.iteration), "seconds": float(pl_module.seconds)}
+            pl_module.log_dict({**others, **clock})
         if pl_module.outer_step in self._steps and pl_module.stopped_by != "nan":
             _log_pictures(trainer, pl_module)
 

@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("root", type=Path, help="folder of run folders, at any depth")
     parser.add_argument("--project", default="dip-lightning")
     parser.add_argument("--entity")
-    parser.add_argument("--name", help="name of the comparison, and group of its runs; default: the comparison's own")
+    parser.add_argument("--name", help="name of the comparison, and group of all runs; default: each comparison's own")
     parser.add_argument("--mode", choices=("online", "offline"), default="online")
     parser.add_argument("--workspace", action="store_true", help="also save a workspace that compares the methods")
     return parser
@@ -76,7 +76,7 @@ def push(
         project: W&B's project.
         entity: W&B's entity, or the user's own.
         mode: ``online`` or ``offline``.
-        name: Name of the comparison; also the group of its runs.
+        name: Name of the comparison and group of all runs; by default each job's run is in the group of its own.
 
     Returns:
         How many runs were pushed, and how many were there already.
@@ -90,15 +90,16 @@ def push(
     runs, _ = collect(root)
     group = name or str((read_json(root / COMPARISON) or {}).get("name") or root.resolve().name)
     common = {"project": project, "entity": entity, "group": group, "mode": mode, "dir": str(root)}
+    place = "/".join(filter(None, (mode, entity, project)))
     ledger = read_json(root / LEDGER) or {}
     pushed = 0
     for run in runs:
-        key, digest = f"{mode}/{project}/{run_id(group, run)}", _digest(run)
+        key, digest = f"{place}/{run_id(group, run)}", _digest(run)
         if ledger.get(key) != digest:
-            _push_run(run, run_id(group, run), digest, common)
+            _push_run(run, run_id(group, run), digest, {**common, "group": name or run.comparison or group})
             pushed += 1
             write_json(root / LEDGER, ledger := {**ledger, key: digest})
-    key, digest = f"{mode}/{project}/{group}/comparison", _hash([_digest(run) for run in runs])
+    key, digest = f"{place}/{group}/comparison", _hash([_digest(run) for run in runs])
     if ledger.get(key) != digest:
         _push_table(runs, _hash([group, "comparison"]), common)
         write_json(root / LEDGER, {**ledger, key: digest})
@@ -106,9 +107,17 @@ def push(
 
 
 def run_id(group: str, run: Run) -> str:
-    """A run's id: the same whenever and from wherever it is pushed, and that of a job which logged to W&B itself."""
-    if run.tree:
-        return run_identity(group, run.folder)
+    """A run's id: the same whenever and from wherever it is pushed, and that of a job which logged to W&B itself.
+
+    Args:
+        group: Name of the whole, for single fits; a job has its own comparison's, whichever others share the root.
+        run: The run.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    if run.comparison is not None:
+        return run_identity(run.comparison, run.folder)
     return _hash([group, run.task, run.method, run.measurement, run.seed])
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from dip_lightning.callbacks.wandb_run import is_wandb, unreachable, without_unreachable
 from dip_lightning.cli import main
-from dip_lightning.compare.jobs import COMPARISON
+from dip_lightning.compare.jobs import COMPARISON, run_identity
 from dip_lightning.compare.wandb_push import push, run_id
 from dip_lightning.records import summary_row
 from tests.compare.small import METHOD, with_class, write_plan
@@ -62,7 +62,7 @@ def test_comparison_with_the_wandb_logger(tmp_path):
     assert first.config["model"]["init_args"]["outer_steps"] == 30
     rows = [row for row in first.history if "psnr" in row]
     assert [row["iteration"] for row in rows] == [10, 20, 30]
-    assert all({"loss", "data", "psnr"} <= row.keys() for row in rows)
+    assert all({"loss", "data", "psnr", "seconds"} <= row.keys() for row in rows)
     assert any("estimate" in row for row in first.history)
     folders = sorted((tmp_path / "root").rglob("summary.json"))
     summaries = [json.loads(path.read_text()) for path in folders]
@@ -274,6 +274,24 @@ def test_a_job_pushed_later_is_the_run_that_it_logged(tmp_path):
     write_json(job.folder / "summary.json", {"method": "dip", "task": "ct"})
     (run,) = collect(Path(job.root))[0]
     assert run_id("mine", run) == logger["init_args"]["id"]
+
+
+def test_each_run_is_pushed_once_for_each_entity_whichever_comparison_was_last(tmp_path, monkeypatch):
+    pushed: list[tuple[str, str, str]] = []
+    monkeypatch.setattr(
+        "dip_lightning.compare.wandb_push._push_run",
+        lambda run, identity, digest, common: pushed.append((run.method, identity, common["group"])),
+    )
+    monkeypatch.setattr("dip_lightning.compare.wandb_push._push_table", lambda *_: None)
+    ids = {}
+    for number, name in enumerate(("first", "second")):
+        job = {"method": name, "comparison": name, "tree": {"model": name}}
+        ids[name] = run_identity(name, write_run(tmp_path, name, job=job))
+        (tmp_path / COMPARISON).write_text(json.dumps({"name": name}))
+        assert push(tmp_path, "p", mode="offline") == (1, number)
+    assert pushed == [(name, ids[name], name) for name in ("first", "second")]
+    assert push(tmp_path, "p", entity="another", mode="offline") == (2, 0)
+    assert push(tmp_path, "p", entity="another", mode="offline", name="all") == (0, 2)
 
 
 def test_ids_depend_on_what_a_run_is(tmp_path):
