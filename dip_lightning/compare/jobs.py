@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from dip_lightning.compare.baselines.base import draws
 from dip_lightning.compare.config_tree import Tree, content_hash, get_key, set_key
 from dip_lightning.compare.plan import Entry, Plan
 from dip_lightning.compare.variants import data_variants, method_variants, of_data
@@ -94,7 +95,8 @@ def expand(plan: Plan) -> Iterator[Job]:
                 if entry.only is not None and source.name not in entry.only:
                     continue
                 placed = _place(kind, tree, source, index, plan)
-                for seed in entry.seeds or (plan.seeds if kind == "fit" else plan.seeds[:1]):
+                drawn = kind == "fit" or draws(tree)
+                for seed in entry.seeds or (plan.seeds if drawn else plan.seeds[:1]):
                     yield _job(kind, label, data, index, seed, placed, plan)
 
 

@@ -298,6 +298,7 @@ def test_baselines_in_a_comparison(tmp_path):
         {"name": "wrong", "class_path": "TotalVariation", "init_args": {"wieght": 3}},
     ]
     jobs = list(expand(load_plan(write_plan(tmp_path, methods=[], baselines=baselines, seeds=5))))
+    assert [jobs.pop(3).seed for _ in range(4)] == [1, 2, 3, 4]
     assert len(jobs) == 4  # what is drawn from no seed is done once
     assert [execute(job) for job in jobs] == ["finished", "finished", "failed", "failed"]
     assert "absent.pt do not exist" in failure_text(jobs[2])

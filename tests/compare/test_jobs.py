@@ -52,6 +52,22 @@ def test_grid_over_method_and_data(tmp_path):
     assert len({job.key for job in jobs}) == len(jobs)
 
 
+@pytest.mark.parametrize(
+    ("baseline", "drawn"),
+    [
+        ({"class_path": "DPS", "init_args": {"weights": "untrained", "denoiser": "torch.nn.Identity"}}, True),
+        ({"class_path": "dip_lightning.compare.baselines.DeepinvDIP"}, True),
+        ({"class_path": "TotalVariation", "init_args": {"rule": "held_out"}}, True),
+        ({"class_path": "TotalVariation"}, False),
+        ({"class_path": "Initial"}, False),
+        ({"class_path": "absent.Baseline"}, False),
+    ],
+)
+def test_baselines_that_draw_are_run_with_every_seed(tmp_path, baseline, drawn):
+    jobs = jobs_of(tmp_path, methods=[], baselines=[{"name": "b", **baseline}], seeds=[5, 6, 7])
+    assert [job.seed for job in jobs] == ([5, 6, 7] if drawn else [5])
+
+
 def test_hash_depends_on_what_changes_the_result_alone(tmp_path):
     job = jobs_of(tmp_path)[0]
     shuffled = dict(reversed(list(job.tree.items())))

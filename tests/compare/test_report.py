@@ -52,15 +52,18 @@ def test_means_errors_and_paired_differences(tmp_path):
 
 
 def test_one_measurement_is_averaged_over_seeds_and_a_baseline_stands_for_all(tmp_path):
+    fit = {"tree": {"model": {"class_path": "DIP"}}}
     for seed in range(3):
-        write_run(tmp_path, "A", seed=seed, psnr=30.0 + seed)
-    write_run(tmp_path, "FBP", psnr=25.0, oracle=None)
+        write_run(tmp_path, "A", seed=seed, psnr=30.0 + seed, job=fit)
+    write_run(tmp_path, "FBP", psnr=25.0, oracle=None, job={"tree": {"baseline": {"class_path": "Initial"}}})
+    write_run(tmp_path, "once", psnr=40.0, job=fit)  # what other seeds would have given is unknown
     (table,) = tables(collect(tmp_path)[0], reference="FBP")
-    a, fbp = table.rows
+    a, fbp, once = table.rows
     assert table.unit == "seeds"
     assert a.scores["psnr_estimate"].count == 3
     assert (a.difference.mean, a.difference.count) == (pytest.approx(6.0), 3)
-    assert (a.wins, fbp.wins) == (3, 0)
+    assert (a.wins, fbp.wins, once.wins) == (2, 0, 1)
+    assert (once.difference.mean, once.difference.count, once.units) == (pytest.approx(15.0), 1, 1)
     assert fbp.regret is None
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from deepinv.physics import LinearPhysics
@@ -24,6 +25,20 @@ class Baseline(ABC):
     """
 
     settings: dict[str, Any]
+
+    @classmethod
+    def draws(cls, arguments: Mapping[str, Any]) -> bool:
+        """Whether the image depends on the seed: a comparison runs such a baseline with every seed, others with one.
+
+        Asked of the class, since a baseline may hold a network that is not worth building for it.
+
+        Args:
+            arguments: What the configuration gives to ``__init__``.
+
+        Returns:
+            ``False``, unless a subclass says otherwise.
+        """
+        return False
 
     @abstractmethod
     def reconstruct(self, measurement: Measurement, seed: int, watch: Watch) -> Tensor:
@@ -52,3 +67,20 @@ def linear(measurement: Measurement, baseline: Baseline) -> LinearPhysics:
         name = type(measurement.physics).__name__
         raise ConfigurationError(f"{type(baseline).__name__} needs linear physics, and {name} is not.")
     return measurement.physics
+
+
+def draws(tree: Mapping[str, Any]) -> bool:
+    """Ask a baseline's class whether its image depends on the seed.
+
+    Args:
+        tree: ``class_path``, a name of this package or an import path, and ``init_args``.
+
+    Returns:
+        What :meth:`Baseline.draws` says; ``False`` where there is no such class, which its job will report.
+    """
+    path = str(tree.get("class_path"))
+    try:
+        found = pkgutil.resolve_name(path if "." in path else f"{__package__}.{path}")
+    except Exception:  # whatever its module raises
+        return False
+    return isinstance(found, type) and issubclass(found, Baseline) and found.draws(tree.get("init_args") or {})

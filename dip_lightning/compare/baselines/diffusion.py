@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -47,6 +48,11 @@ class DiffusionSampler(Baseline):
         self.weights = weights
         self.channels: Channels = check_option("channels", channels, get_args(Channels))  # type: ignore[assignment]
         self.steps = steps
+
+    @classmethod
+    def draws(cls, arguments: Mapping[str, Any]) -> bool:
+        """Samples are drawn; see the base class."""
+        return True
 
     @abstractmethod
     def sample(self, y: Tensor, physics: Any, sigma: float, start: Tensor, denoiser: nn.Module) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -34,6 +35,11 @@ class DeepinvDIP(Baseline):
         self.learning_rate = learning_rate
         self.channels = channels
         self.layers = layers
+
+    @classmethod
+    def draws(cls, arguments: Mapping[str, Any]) -> bool:
+        """Weights and input are drawn; see the base class."""
+        return True
 
     def reconstruct(self, measurement: Measurement, seed: int, watch: Watch) -> Tensor:
         """Fit deepinv's decoder; see the base class."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import torch
@@ -63,6 +63,11 @@ class PenalisedLeastSquares(Baseline):
         self.tau = tau
         self.fraction = fraction
         self.unit: Unit = check_option("unit", unit, get_args(Unit))  # type: ignore[assignment]
+
+    @classmethod
+    def draws(cls, arguments: Mapping[str, Any]) -> bool:
+        """Which data are held out is drawn; see the base class."""
+        return arguments.get("rule") == "held_out"
 
     @abstractmethod
     def prox(self, measurement: Measurement) -> Prox:

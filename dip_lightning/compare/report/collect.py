@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dip_lightning.compare.baselines.base import draws
 from dip_lightning.compare.config_tree import Tree, content_hash
 from dip_lightning.compare.jobs import FAILURE, JOB, read_json
 from dip_lightning.compare.report.settings import fit_settings, job_settings
@@ -48,6 +49,11 @@ class Run:
         """A metric of ``initial``, ``estimate``, ``oracle`` or ``last``; ``None`` where it is unknown."""
         value = (self.summary.get(metric) or {}).get(image)
         return float(value) if isinstance(value, int | float) else None
+
+    @property
+    def drawn(self) -> bool:
+        """Whether another seed could have given another image: not where a baseline draws nothing."""
+        return "baseline" not in self.tree or draws(self.tree["baseline"])
 
     def number(self, name: str) -> float | None:
         """A number of the summary: ``seconds``, ``iterations``, ..."""

@@ -123,7 +123,7 @@ def _table(task: str, runs: list[Run], order: Sequence[str], reference: str | No
     grouped = {method: [run for run in runs if run.method == method] for method in methods}
     psnr = {method: _units(grouped[method], lambda run: run.score("psnr", "estimate"), by_seed) for method in methods}
     if by_seed:
-        psnr = _repeat_unseeded(psnr)
+        psnr = _repeat_undrawn(psnr, {run.method for run in runs if run.drawn})
     wins = _wins(psnr)
     rows = [_row(method, grouped[method], psnr, wins, chosen, by_seed) for method in methods]
     return TaskTable(task, rows, chosen, "seeds" if by_seed else "measurements")
@@ -173,11 +173,11 @@ def _units(runs: Iterable[Run], value: Value, by_seed: bool) -> dict[str, float]
     return {unit: sum(values) / len(values) for unit, values in found.items()}
 
 
-def _repeat_unseeded(values: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Give a method that was run once the same value for every seed: it draws nothing."""
+def _repeat_undrawn(values: dict[str, dict[str, float]], drawn: set[str]) -> dict[str, dict[str, float]]:
+    """Give a baseline that draws nothing the same value for every seed; one seed of another says nothing of others."""
     seeds = {seed for units in values.values() for seed in units}
     return {
-        method: dict.fromkeys(seeds, next(iter(units.values()))) if len(units) == 1 else units
+        method: units if method in drawn or not units else dict.fromkeys(seeds, next(iter(units.values())))
         for method, units in values.items()
     }
 
