@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from dip_lightning.compare.baselines import (
     run_baseline,
 )
 from dip_lightning.compare.baselines.base import Baseline
+from dip_lightning.compare.baselines.run import _Watch
 from dip_lightning.compare.execute import execute
 from dip_lightning.compare.jobs import expand
 from dip_lightning.compare.plan import load_plan
@@ -307,3 +309,19 @@ def test_baselines_in_a_comparison(tmp_path):
 
 def failure_text(job: Any) -> str:
     return json.loads((Path(job.folder) / "failure.json").read_text())["error"]
+
+
+def test_time_that_a_gpu_still_works_is_the_baselines(monkeypatch):
+    clock, pending = [0.0], [3.0]  # the GPU has three seconds to go when the image is shown
+
+    def synchronize(device: torch.device) -> None:
+        clock[0] += pending.pop() if pending else 0.0
+
+    measurement = denoising()
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    watch = _Watch(measurement)
+    watch.device = torch.device("cuda")
+    watch(1, measurement.initial)
+    assert watch.seconds == 0.0
+    assert watch.rows.state_dict()["rows"][0][0]["seconds"] == 3.0

@@ -41,12 +41,10 @@ def run_baseline(tree: dict[str, Any], path: Path, name: str, seed: int, preview
     device = _device(str(tree.get("accelerator", "cpu")))
     measurement = measurement.to(device)
     watch = _Watch(measurement)
-    started = time.perf_counter()
+    started = _now(device)
     with torch.no_grad():
         image = baseline.reconstruct(measurement, seed, watch)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    seconds = time.perf_counter() - started - watch.seconds
+    seconds = _now(device) - started - watch.seconds
     _write(folder, baseline, measurement, image, watch, {"method": name, "seed": seed, "seconds": seconds}, preview)
 
 
@@ -70,6 +68,13 @@ def _device(accelerator: str) -> torch.device:
     return torch.device("cuda" if wanted else "cpu")
 
 
+def _now(device: torch.device) -> float:
+    """Seconds on a clock, once the device has done what it was given: a GPU is still at work when a call returns."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
 class _Watch:
     """Scores every iterate that a baseline shows; the time that takes is not the baseline's."""
 
@@ -80,10 +85,11 @@ class _Watch:
         self.iterations = 0
         self.seconds = 0.0
         self.best: tuple[float, int, Tensor | None] = (-float("inf"), 0, None)
-        self._started = time.perf_counter()
+        self.device = measurement.y.device
+        self._started = _now(self.device)
 
     def __call__(self, iteration: int, image: Tensor) -> None:
-        now = time.perf_counter()
+        now = _now(self.device)
         self.iterations = iteration
         record = {"loss": (self.physics.A(image) - self.y).abs().square().mean().reshape(1)}
         if self.scorer is not None:
@@ -92,7 +98,7 @@ class _Watch:
             if psnr > self.best[0]:
                 self.best = psnr, iteration, image.clone()
         self.rows.add(iteration, now - self._started - self.seconds, record)
-        self.seconds += time.perf_counter() - now
+        self.seconds += _now(self.device) - now
 
 
 def _write(
