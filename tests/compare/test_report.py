@@ -254,6 +254,27 @@ def test_report_of_a_real_comparison(tmp_path):
     assert (tmp_path / "root" / "report" / "ct_ct.csv").exists() or (tmp_path / "root" / "report" / "ct.csv").exists()
 
 
+def test_tables_are_never_written_over_each_other(tmp_path):
+    tasks = ["runs", "a: b", "a_b", *("long" * 30 + end for end in "xy"), "plain: task"]
+    for number, task in enumerate(tasks):
+        write_run(tmp_path / "root", "A", task=task, psnr=20.0 + number)
+    write_report(tmp_path / "root")
+    written = sorted(path.name for path in (tmp_path / "root" / "report").glob("*.csv"))
+    assert len(written) == len(tasks) + 1
+    assert "plain_task.csv" in written
+    assert (tmp_path / "root" / "report" / "runs.csv").read_text().count("\n") == len(tasks) + 1
+
+
+def test_each_page_has_its_own_tables(tmp_path, capsys):
+    for name in ("x", "y"):
+        write_run(tmp_path / name, name)
+        assert main(["report", str(tmp_path / name), "--output", str(tmp_path / "pages" / f"{name}.html")]) == 0
+        assert f"{name}_tables" in capsys.readouterr().out
+    for name in ("x", "y"):
+        rows = csv.DictReader((tmp_path / "pages" / f"{name}_tables" / "runs.csv").open())
+        assert [row["method"] for row in rows] == [name]
+
+
 @pytest.mark.slow
 def test_five_thousand_runs(tmp_path):
     image = np.random.default_rng(0).random((256, 256))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from dip_lightning.compare.jobs import COMPARISON, read_json, safe
@@ -18,6 +19,7 @@ from dip_lightning.compare.report.tables import runs_csv, task_csv, task_latex
 from dip_lightning.errors import ConfigurationError, RunFolderError, near_match
 from dip_lightning.run_folder import written_whole
 
+PAGE = "report.html"
 #: Size of all pictures on a page, so that it stays below 30 MB however many runs there are.
 MOST_BYTES = 20e6
 
@@ -33,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = _parser().parse_args(arguments)
     page = write_report(options.root, options.output, options.reference, options.images, options.title)
-    print(f"Report: {page}\nTables: {page.parent / 'report'}")
+    print(f"Report: {page}\nTables: {tables_folder(page)}")
     return 0
 
 
@@ -42,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="dip-lightning report", description="Write one HTML page, CSV and LaTeX tables from finished runs."
     )
     parser.add_argument("root", type=Path, help="folder of run folders, at any depth")
-    parser.add_argument("--output", type=Path, help="the page; default: <root>/report.html")
+    parser.add_argument("--output", type=Path, help=f"the page; default: <root>/{PAGE}")
     parser.add_argument("--reference", help="method that the others are compared with; default: the comparison's")
     parser.add_argument("--images", type=int, default=4, help="measurements shown as pictures for each task")
     parser.add_argument("--title", help="title of the page; default: the comparison's name")
@@ -52,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 def write_report(
     root: Path, output: Path | None = None, reference: str | None = None, images: int = 4, title: str | None = None
 ) -> Path:
-    """Write the page and, in a folder ``report`` beside it, the tables.
+    """Write the page and, in a folder beside it, the tables.
 
     Args:
         root: Folder of run folders, at any depth.
@@ -88,14 +90,19 @@ def write_report(
         strips=_strips(by_task, methods, images),
         order=order,
     )
-    page = output or root / "report.html"
+    page = output or root / PAGE
     try:
         with written_whole(page) as temporary:
             temporary.write_text(render(content), encoding="utf-8")
-        _write_tables(page.parent / "report", contents, runs)
+        _write_tables(tables_folder(page), contents, runs)
     except OSError as error:
         raise RunFolderError(f"Cannot write {page} ({error.strerror}); set --output.") from error
     return page
+
+
+def tables_folder(page: Path) -> Path:
+    """Where the tables of a page are: ``report`` beside ``report.html``, ``<name>_tables`` beside another."""
+    return page.with_name("report" if page.name == PAGE else f"{page.stem}_tables")
 
 
 def _strips(by_task: dict[str, list[Run]], methods: Sequence[str], images: int) -> dict[str, list[Strip]]:
@@ -109,9 +116,19 @@ def _strips(by_task: dict[str, list[Run]], methods: Sequence[str], images: int) 
 
 def _write_tables(folder: Path, contents: Sequence[TaskTable], runs: Sequence[Run]) -> None:
     texts = {"runs.csv": runs_csv(runs)}
+    names = _file_names([table.task for table in contents])
     for table in contents:
-        texts[f"{safe(table.task)}.csv"] = task_csv(table)
-        texts[f"{safe(table.task)}.tex"] = task_latex(table)
+        texts[f"{names[table.task]}.csv"] = task_csv(table)
+        texts[f"{names[table.task]}.tex"] = task_latex(table)
     for name, text in texts.items():
         with written_whole(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
+
+
+def _file_names(tasks: Sequence[str]) -> dict[str, str]:
+    """Names for files by task, with a hash where two would share one: cut, or with other signs replaced alike."""
+    taken = Counter(safe(task) for task in tasks) + Counter(["runs"])
+    return {
+        task: safe(task) if taken[safe(task)] == 1 else f"{safe(task)}_{sha256(task.encode()).hexdigest()[:6]}"
+        for task in tasks
+    }
