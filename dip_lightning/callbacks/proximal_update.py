@@ -12,6 +12,7 @@ from torch import Tensor
 from dip_lightning.callbacks.input_update import Output, _InputUpdate
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.measurement import Measurement
+from dip_lightning.physics.least_squares import CG_EPS
 from dip_lightning.physics.norm import squared_norm
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class ProximalInputUpdate(_InputUpdate):
                 gamma=1 / (self.weight * self.squared_norm(measurement)),
                 parallel_dim=[0],
                 max_iter=self.iterations,
+                eps=CG_EPS,
                 tol=0.0,  # every update costs the same, whoever else is in the batch
             )
         return solution

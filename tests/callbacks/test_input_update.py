@@ -160,6 +160,13 @@ def test_proximal_update_of_an_identity_is_a_weighted_mean() -> None:
         torch.testing.assert_close(stored, (measurement.y + 3 * output) / 4)
 
 
+def test_proximal_solution_scales_with_the_data() -> None:
+    measurement, image = matrix_measurement(), torch.rand(1, 1, 6, 6, dtype=torch.float64)
+    small = replace(measurement, y=1e-9 * measurement.y)
+    solved = ProximalInputUpdate().solve(image, measurement)
+    torch.testing.assert_close(1e9 * ProximalInputUpdate().solve(1e-9 * image, small), solved)
+
+
 def test_proximal_update_reports_the_solution_for_the_average() -> None:
     measurement, channels = inpainting()
     update = ProximalInputUpdate(weight=0.5)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from deepinv.physics import LinearPhysics
 from torch import Tensor
 
 from dip_lightning.compare.baselines.base import Baseline, Watch, linear
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.measurement import Measurement
+from dip_lightning.physics.least_squares import least_squares_image
 
 
 class Initial(Baseline):
@@ -64,5 +64,4 @@ class ConjugateGradient(Baseline):
         """Solve; see the base class."""
         physics = linear(measurement, self)
         self.settings = {"iterations": self.iterations, "tolerance": self.tolerance}
-        # The class's own solver: a subclass may have a closed form, or filtered back-projection, in its place.
-        return LinearPhysics.A_dagger(physics, measurement.y, solver="CG", max_iter=self.iterations, tol=self.tolerance)
+        return least_squares_image(physics, measurement.y, self.iterations, self.tolerance)
