@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,9 @@ from dip_lightning.errors import RunFolderError
 
 CONFIG, METRICS, RECONSTRUCTION = "config.yaml", "metrics.csv", "reconstruction.h5"
 SUMMARY, PREVIEW, CHECKPOINT = "summary.json", "preview.png", "checkpoints/last.ckpt"
-_OWN_FILES = (SUMMARY, METRICS, RECONSTRUCTION, PREVIEW, CHECKPOINT)
+PICTURES = "pictures/iteration_*.png"
+#: By any of these a folder is known as that of a run; without one, nothing in it is a fit's to remove.
+_MARKS = (SUMMARY, METRICS, CHECKPOINT)
 
 
 @contextmanager
@@ -49,6 +50,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._earlier: int | None = None  # when the checkpoint of the interrupted run that was here was written
 
     @property
     def finished(self) -> bool:
@@ -86,14 +88,34 @@ class RunFolder:
             ) from error
 
     def clear(self) -> None:
-        """Remove an earlier run's files; only those that a fit writes."""
-        for name in _OWN_FILES:
+        """Remove an earlier run's files: only those that a fit writes, and only where there has been one.
+
+        The checkpoint of an interrupted run stays until the first new one takes its place: until then, that run can
+        still be continued.
+        """
+        if not any((self.path / name).exists() for name in _MARKS):
+            return
+        if self.finished:
+            self.checkpoint.unlink(missing_ok=True)
+        self._earlier = self._checkpoint_time()
+        for name in (SUMMARY, METRICS, RECONSTRUCTION, PREVIEW):
             (self.path / name).unlink(missing_ok=True)
-        shutil.rmtree(self.path / "pictures", ignore_errors=True)
+        for picture in self.path.glob(PICTURES):
+            picture.unlink()
+        with suppress(OSError):  # there is none, or there are files of the user's in it
+            (self.path / PICTURES).parent.rmdir()
+
+    def drop_earlier_checkpoint(self) -> None:
+        """Remove what :meth:`clear` left, if nothing has taken its place by the end: it is of another fit."""
+        if self._earlier is not None and self._checkpoint_time() == self._earlier:
+            self.checkpoint.unlink()
 
     def reopen(self) -> None:
         """Take back the mark of a finished run that is being continued."""
         (self.path / SUMMARY).unlink(missing_ok=True)
+
+    def _checkpoint_time(self) -> int | None:
+        return self.checkpoint.stat().st_mtime_ns if self.checkpoint.exists() else None
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file whole."""

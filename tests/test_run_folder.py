@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from dip_lightning.callbacks import InputUpdate, OutputAveraging, ResultWriter, ResumeCheckpoint
@@ -91,6 +93,51 @@ def test_a_finished_folder_is_refused_before_any_step(tmp_path: Path) -> None:
     assert (tmp_path / "reconstruction.h5").read_bytes() == before
     run(overwrite=True)
     assert (tmp_path / "notes.txt").read_text() == "the user's own"
+
+
+def test_files_that_no_fit_wrote_stay(tmp_path: Path) -> None:
+    def run() -> None:
+        writer = ResultWriter(run_dir=str(tmp_path), preview=False, overwrite=True)
+        fit(aseqdip(), matrix_measurement(), [InputUpdate(), writer], enable_checkpointing=True)
+
+    own = [tmp_path / "pictures" / "holiday.png", tmp_path / "preview.png"]
+    (tmp_path / "pictures").mkdir()
+    for path in own:
+        path.write_text("the user's own")
+    run()  # no fit has been here
+    assert [path.read_text() for path in own] == ["the user's own"] * 2
+    old = tmp_path / "pictures" / "iteration_000123.png"
+    old.write_text("of the run that is replaced")
+    run()
+    assert not old.exists()
+    assert own[0].exists()
+    assert not own[1].exists()  # a preview in the folder of a run is that run's
+
+
+class Interrupt(pl.Callback):
+    """Break off in the second outer step."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        if pl_module.outer_step == 2:
+            raise RuntimeError("interrupted")
+
+
+def test_the_checkpoint_of_an_interrupted_run_stays_until_there_is_another(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoints" / "last.ckpt"
+
+    def run(seconds: float, final: bool, *more: pl.Callback) -> None:
+        callbacks = [ResultWriter(run_dir=str(tmp_path), preview=False), ResumeCheckpoint(seconds, final), *more]
+        fit(aseqdip(), matrix_measurement(), [InputUpdate(), *callbacks], enable_checkpointing=True)
+
+    def interrupted(seconds: float) -> bytes:
+        with pytest.raises(RuntimeError, match="interrupted"):
+            run(seconds, True, Interrupt())
+        return checkpoint.read_bytes()
+
+    first = interrupted(0)
+    assert interrupted(60) == first  # the second run got no further than before its first checkpoint
+    run(60, False)
+    assert not checkpoint.exists()  # a finished run is not continued from an older one's checkpoint
 
 
 def test_reading_what_is_not_there(tmp_path: Path) -> None:

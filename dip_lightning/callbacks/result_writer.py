@@ -91,7 +91,11 @@ class ResultWriter(Checkpoint):
         for folder in self.run_folders:
             folder.claim(self.overwrite, resume=trainer.ckpt_path is not None)
             if folder.checkpoint.exists() and not folder.finished and trainer.ckpt_path is None:
-                _LOG.warning("%s holds an interrupted run; --ckpt_path last would continue it.", folder.path)
+                _LOG.warning(
+                    "%s holds an interrupted run; --ckpt_path last would continue it, until the first checkpoint of "
+                    "this fit takes the place of its own.",
+                    folder.path,
+                )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remove the files of a run that is being replaced, now that everything has been checked."""
@@ -121,6 +125,7 @@ class ResultWriter(Checkpoint):
             if self.preview:
                 figure = preview_figure(images, pl_module.measurement, summary, self.rows.curves(member))
                 folder.write_with(PREVIEW, partial(figure.savefig, dpi=110, format="png"))
+            folder.drop_earlier_checkpoint()
             folder.write_summary(summary)
         self.seed_folders = [folder.path for folder in write_repetitions(pl_module, self.run_folders)]
 
