@@ -62,9 +62,10 @@ class SaveRunConfig(SaveConfigCallback):
         """Wait: Lightning's own callback would write before anything has been checked."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write ``config.yaml``; ``dip-lightning fit --config`` on it repeats the run."""
+        """Write ``config.yaml``; ``dip-lightning fit --config`` on it repeats the run, from its beginning."""
         config = self.config.clone()
-        config.pop("config", None)
+        for name in ("config", "ckpt_path"):  # a run that was continued is repeated as a whole
+            config.pop(name, None)
         text = self.parser.dump(config)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ResultWriter):

@@ -65,6 +65,11 @@ def test_a_finished_run_is_not_replaced_unless_asked(tmp_path: Path, capsys: pyt
     assert main(["fit", *small, "--record.overwrite=true"]) == 0
     assert main(["fit", *small, "--ckpt_path=last", "--model.outer_steps=3"]) == 0
     assert json.loads((tmp_path / "summary.json").read_text())["iterations"] == 6
+    # A continued run is repeated from its beginning.
+    assert "ckpt_path" not in yaml.safe_load((tmp_path / "config.yaml").read_text())
+    again = tmp_path / "again"
+    assert main(["fit", f"--config={tmp_path / 'config.yaml'}", f"--record.run_dir={again}"]) == 0
+    assert len((again / "metrics.csv").read_text().splitlines()) == 1 + 3
 
 
 @pytest.mark.parametrize(
