@@ -11,6 +11,7 @@ from deepinv.physics import LinearPhysics
 from torch import Tensor
 
 from dip_lightning.callbacks.averaging import Averaging, OutputAveraging
+from dip_lightning.callbacks.proximal_update import ProximalInputUpdate
 from dip_lightning.callbacks.stopping import Action, StoppingRule
 from dip_lightning.callbacks.twin import Twin
 from dip_lightning.errors import ConfigurationError
@@ -78,8 +79,6 @@ class SUREStopping(StoppingRule, IterateHook):
             raise ConfigurationError(f"step={step} and noise_level={noise_level} must be positive.")
         self.noise_level = noise_level
         self.step = step
-        self._average: OutputAveraging | None = None
-        self._change: Tensor | None = None
         self._restored: dict[str, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: BaseDIP) -> None:  # type: ignore[override]
@@ -90,8 +89,7 @@ class SUREStopping(StoppingRule, IterateHook):
             MeasurementError: If the noise level is not known.
         """
         _check(trainer, pl_module)
-        averages: list[Any] = [c for c in trainer.callbacks if isinstance(c, OutputAveraging)]  # type: ignore[attr-defined]
-        self._average = averages[0] if averages else None
+        self._check_place(trainer)
         measurement = pl_module.measurement
         self._sigma = known_noise_level(measurement, self.noise_level, type(self).__name__)
         self._present = present_data(measurement)
@@ -102,18 +100,11 @@ class SUREStopping(StoppingRule, IterateHook):
         self._twin = Twin(trainer, pl_module, _shifted(measurement, self.step * self._sigma * self._probe))
         if self._restored:
             self._twin.load_state_dict(self._restored["twin"])
-            change = self._restored["change"]
-            self._change = None if change is None else change.to(pl_module.device)
         super().on_train_start(trainer, pl_module)
 
     def on_iterate(self, trainer: pl.Trainer, pl_module: BaseDIP, output: Tensor) -> None:
         """Make the same step in the second fit."""
         self._twin.step()
-        change = self._twin.output - output
-        if self._average is None or self._change is None:
-            self._change = change
-        else:
-            self._change = torch.lerp(self._change, change, 1 - self._average.weight_of_past(pl_module.iteration))
 
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: pl.Trainer, pl_module: BaseDIP, outputs: Any, batch: Any, batch_idx: int
@@ -125,24 +116,30 @@ class SUREStopping(StoppingRule, IterateHook):
 
     def statistic(self, pl_module: BaseDIP) -> Tensor:
         """Estimated mean square error of the clean data; see the base class."""
-        assert self._change is not None
         physics, y, estimate = pl_module.measurement.physics, pl_module.measurement.y, pl_module.current_estimate
         variance = self._sigma**2 * self._present.to(y.dtype)
         step = torch.full((len(y),), self.step * self._sigma, dtype=y.dtype, device=y.device)
         with torch.no_grad():
-            predicted, shifted = physics.A(estimate), physics.A(estimate + self._change)
+            predicted, shifted = physics.A(estimate), physics.A(self._twin.estimate)
             divergence = product_by_difference(predicted, shifted, variance * self._probe, step)
             terms = risk_terms(predicted - y, variance, divergence, self._present.flatten(1).sum(1))
         return terms["data"] + terms["divergence"]
 
     def state_dict(self) -> dict[str, Any]:
         """Add the second fit; see the base class."""
-        return {"rule": super().state_dict(), "twin": self._twin.state_dict(), "change": self._change}
+        return {"rule": super().state_dict(), "twin": self._twin.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
         super().load_state_dict(state_dict["rule"])
         self._restored = state_dict
+
+    def _check_place(self, trainer: pl.Trainer) -> None:
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        for later in callbacks[callbacks.index(self) :]:
+            if isinstance(later, ProximalInputUpdate) and later.report:
+                name = type(later).__name__
+                raise ConfigurationError(f"{name} with report: true makes the estimate: put it before SUREStopping.")
 
 
 def _shifted(measurement: Measurement, change: Tensor) -> Measurement:

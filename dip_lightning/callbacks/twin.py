@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from dip_lightning.callbacks.averaging import Averaging
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.hooks import UpdatesNetworkInput
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 
 
 class Twin:
-    """Network, input and optimiser of the second fit.
+    """Network, input, optimiser and reported images of the second fit.
 
-    The method's own code makes its steps: for their time the method holds the twin's network, input, measurement and
-    optimiser, and its generators draw the same numbers again. So both fits differ in their data alone, whatever the
-    method minimises.
+    The method's own code makes its steps: for their time the method holds the twin's network, input, measurement,
+    images and optimiser, and its generators draw the same numbers again. Callbacks that average outputs or update the
+    input are called again for the twin. So both fits differ in their data alone, whatever the method minimises.
 
     Args:
         trainer: The running trainer.
@@ -44,6 +45,7 @@ class Twin:
             "network": copy.deepcopy(pl_module.network),
             "stored_input": z.detach().clone(),
             "measurement": measurement,
+            "reports": {},
             "last_output": None,
             "loss": None,
             "terms": None,
@@ -68,6 +70,12 @@ class Twin:
         output: Tensor = self._held["last_output"]
         return output
 
+    @property
+    def estimate(self) -> Tensor:
+        """What the twin would report if it ended now, ``[B, C, H, W]``."""
+        with self._swapped():
+            return self.method.current_estimate
+
     def remember(self) -> None:
         """Note the random numbers and learning rates that the next step of the first fit starts with."""
         self._random = self.method.generators.state_dict()
@@ -83,6 +91,8 @@ class Twin:
                 group["lr"] = rate
             optimizer.step(self.method._closure)
             self.method.after_step()
+            for average in self._callbacks(Averaging):
+                average.on_iterate(self.trainer, self.method, self.method.last_output)
         self.method.generators.load_state_dict(now)
         self.remember()
 
@@ -92,17 +102,16 @@ class Twin:
         Args:
             *batch: What Lightning gives ``on_train_batch_end`` after trainer and module.
         """
-        hooks: list[Any] = [c for c in self.trainer.callbacks if isinstance(c, UpdatesNetworkInput)]  # type: ignore[attr-defined]
-        if hooks:
-            with self._swapped():
-                for hook in hooks:
-                    hook.on_train_batch_end(self.trainer, self.method, *batch)
+        with self._swapped():
+            for hook in self._callbacks(UpdatesNetworkInput):
+                hook.on_train_batch_end(self.trainer, self.method, *batch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, input, optimiser and what comes next."""
+        """Weights, input, images, optimiser and what comes next."""
         return {
             "network": self._held["network"].state_dict(),
             "stored_input": self._held["stored_input"].detach().clone(),
+            "reports": dict(self._held["reports"]),
             "last_output": self._held["last_output"],
             "optimizer": self._optimizers[0].state_dict(),
             "random": self._random,
@@ -114,8 +123,10 @@ class Twin:
         self._held["network"].load_state_dict(state["network"])
         with torch.no_grad():
             self._held["stored_input"].copy_(state["stored_input"])
+        device = self.method.device
+        self._held["reports"] = {name: image.to(device) for name, image in state["reports"].items()}
         if state["last_output"] is not None:
-            self._held["last_output"] = state["last_output"].to(self.method.device)
+            self._held["last_output"] = state["last_output"].to(device)
         self._optimizers[0].load_state_dict(state["optimizer"])
         self._random, self._rates = state["random"], state["rates"]
 
@@ -133,6 +144,9 @@ class Twin:
         for name, value in self._held.items():
             self._held[name] = getattr(self.method, name, None)
             setattr(self.method, name, value)
+
+    def _callbacks(self, kind: type[Any]) -> list[Any]:
+        return [callback for callback in self.trainer.callbacks if isinstance(callback, kind)]  # type: ignore[attr-defined]
 
     def _main_optimizer(self) -> Any:
         return self.trainer.strategy.optimizers[0]

@@ -14,13 +14,21 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import StepLR
 
-from dip_lightning.callbacks import InputUpdate, LearnedInput, OutputAveraging, PosteriorSamples, SUREStopping
+from dip_lightning.callbacks import (
+    DenoisedInputUpdate,
+    InputUpdate,
+    LearnedInput,
+    OutputAveraging,
+    PosteriorSamples,
+    ProximalInputUpdate,
+    SUREStopping,
+)
 from dip_lightning.errors import ConfigurationError, MeasurementError
 from dip_lightning.inputs import InitialEstimate, UniformNoise
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods import DIP, SGLDDIP, ASeqDIP, BaseDIP, SelfGuidedDIP, TVDIPSplitting
 from tests.methods.test_battery import SaveAt, problem, same
-from tests.support import TinyNetwork, fit, matrix_measurement
+from tests.support import Shrink, TinyNetwork, fit, matrix_measurement
 
 Adam = partial(torch.optim.Adam, lr=2e-2)
 KINDS: dict[str, tuple[type[BaseDIP], dict[str, Any], list[Any]]] = {
@@ -130,20 +138,42 @@ def test_resumes_with_its_second_fit(name: str, average: bool, tmp_path: Path) -
     assert torch.equal(rules[0]._twin.output, rules[1]._twin.output)
 
 
-def test_averaged_outputs_have_averaged_differences() -> None:
-    rule, w = SUREStopping(), 0.8
+UPDATES: dict[str, list[Any]] = {
+    "averaged": [partial(OutputAveraging, 0.8), InputUpdate],
+    "average as input": [partial(OutputAveraging, 0.8), partial(InputUpdate, output="average")],
+    "proximal": [partial(OutputAveraging, 0.8), partial(ProximalInputUpdate, report=True)],
+    "denoised": [partial(DenoisedInputUpdate, Shrink(), report=True)],
+}
 
-    class Average(pl.Callback):
-        twin: Any = None
 
-        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-            new = rule._twin.output
-            self.twin = new if self.twin is None else w * self.twin + (1 - w) * new
+@pytest.mark.parametrize("name", UPDATES)
+def test_the_second_fit_has_averages_and_inputs_of_its_own(name: str) -> None:
+    """Both fits are those that would be made without the rule, and it compares what they would report."""
 
-    watch = Average()
-    followed = method(DIP, initial_input=UniformNoise(1), inner_steps=1)
-    fit(followed, measurement(), [OutputAveraging(w), rule, watch])
-    assert torch.allclose(rule._change, watch.twin - followed.reports["average"], atol=1e-12)
+    def run(data: Measurement, *rules: Any) -> BaseDIP:
+        made = method(ASeqDIP, initial_input=InitialEstimate("minmax"))
+        fit(made, data, [*(make() for make in UPDATES[name]), *rules])
+        return made
+
+    rule = SUREStopping(action="record")
+    followed, plain = run(measurement(), rule), run(measurement())
+    followed.reports.pop("recorded_sure")
+    same(plain, followed)
+    shifted = measurement()
+    y = shifted.y + 0.05 * rule._probe
+    alone = run(replace(shifted, y=y, initial=shifted.physics.A_adjoint(y)))
+    assert torch.equal(rule._twin.output, alone.last_output)
+    assert torch.equal(rule._twin.estimate, alone.current_estimate)
+    predicted, b = plain.measurement.physics.A(plain.current_estimate), rule._probe
+    divergence = (b * (plain.measurement.physics.A(alone.current_estimate) - predicted)).sum() / 0.05
+    risk = ((predicted - plain.measurement.y).square().sum() + 0.05**2 * (2 * divergence - 20)) / 20
+    assert followed.record["stop_statistic"].item() == pytest.approx(risk.item(), rel=1e-9)
+
+
+def test_an_update_that_makes_the_estimate_comes_before() -> None:
+    callbacks = [SUREStopping(), ProximalInputUpdate(report=True)]
+    with pytest.raises(ConfigurationError, match="put it before SUREStopping"):
+        fit(method(ASeqDIP, initial_input=InitialEstimate()), measurement(), callbacks)
 
 
 def test_follows_the_error_of_a_denoised_image() -> None:
