@@ -49,11 +49,12 @@ class _InputUpdate(pl.Callback, UpdatesNetworkInput, ABC):
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: pl.Trainer, pl_module: BaseDIP, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Update the input, unless the fit broke down."""
+        """Update the input, unless the fit broke down; members that have stopped keep theirs."""
         if pl_module.stopped_by == "nan" or pl_module.outer_step % self.every:
             return
         with torch.no_grad():
-            pl_module.set_network_input(self.new_input(pl_module, self._output(trainer, pl_module)))
+            new = self.new_input(pl_module, self._output(trainer, pl_module))
+            pl_module.set_network_input(pl_module.unless_stopped(new, pl_module.stored_input))
 
     def _output(self, trainer: pl.Trainer, pl_module: BaseDIP) -> Tensor:
         if self.output == "recomputed":

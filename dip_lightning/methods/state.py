@@ -135,13 +135,13 @@ class FitState(pl.LightningModule):
         return self.roster.endings.get(member) or Ending(self.stopped_by, self.iteration, self.seconds)
 
     def unless_stopped(self, new: Tensor, old: Tensor | None) -> Tensor:
-        """Take new values for the members that are fitted, and old ones for those that have stopped.
+        """Take new values for the members that are fitted, and old ones for those that have stopped or broken down.
 
         Args:
             new: ``[B, ...]``.
             old: The same shape; ``None`` takes the new values for all.
         """
-        if old is None or not self.roster.partial:
+        if old is None or not self.roster.endings:
             return new
         assert self._mask is not None
         mask = self._mask.view(-1, *[1] * (new.ndim - 1))
@@ -157,10 +157,17 @@ class FitState(pl.LightningModule):
         Args:
             image: ``[B, C, H, W]``.
         """
-        self._last_finite = self._last_finite or {"output": image, "estimate": image}
+        self._last_finite = {"output": image}
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Remember the images as they are before an outer step, for members that break down in it."""
+        if hasattr(self, "last_output"):
+            self._last_finite = {"output": self.last_output, **self.reports}
+            if "average" in self.reports:  # the only one that is changed in place
+                self._last_finite["average"] = self.reports["average"].clone()
 
     def keep_if_finite(self) -> bool:
-        """Remember the images of this outer step; a member whose loss or output is not finite gets its last ones back.
+        """Give a member whose loss or output is not finite all images back that it had before this outer step.
 
         Returns:
             Whether all that are fitted were finite; those that were not are stopped, by ``nan``.
@@ -168,14 +175,15 @@ class FitState(pl.LightningModule):
         finite = torch.isfinite(self.loss) & torch.isfinite(self.last_output).flatten(1).all(1)
         bad = [member for member, fine in enumerate(finite.tolist()) if not fine and member in self.roster.running]
         if bad and self._last_finite:
-            rows = finite[:, None, None, None]
-            self.last_output = torch.where(rows, self.last_output, self._last_finite["output"])
-            if "average" in self.reports:
-                self.reports["average"] = torch.where(rows, self.reports["average"], self._last_finite["estimate"])
-        elif not bad:
-            # The output is a tensor of its own; an average is changed in place.
-            self._last_finite = {"output": self.last_output, "estimate": self.current_estimate.clone()}
+            rows, before = finite[:, None, None, None], self._last_finite
+            self.last_output = torch.where(rows, self.last_output, before["output"])
+            # An average that began in this outer step was the output until then.
+            first = {"average": before["output"]}
+            for name, image in self.reports.items():
+                self.reports[name] = torch.where(rows, image, before.get(name, first.get(name, torch.nan)))
         self.stop_members(bad, "nan")
+        if bad and self._mask is not None:
+            self._mask = self._mask & finite  # callbacks leave them alone from now on, not from the next outer step
         return not bad
 
     # Checkpoints -----------------------------------------------------------------------------------------------
@@ -186,8 +194,7 @@ class FitState(pl.LightningModule):
         if not self._restored:
             return
         self.last_output = self.last_output.to(self.device)
-        for images in (self.reports, self._last_finite):
-            images.update({name: image.to(self.device) for name, image in images.items()})
+        self.reports = {name: image.to(self.device) for name, image in self.reports.items()}
         random = self._restored["random"]
         torch.set_rng_state(random["cpu"].cpu())
         if self.device.type == "cuda" and random["cuda"]:
@@ -210,7 +217,6 @@ class FitState(pl.LightningModule):
             "seconds": self.seconds,
             "last_output": self.last_output,
             "reports": dict(self.reports),
-            "last_finite": dict(self._last_finite),
             "generators": self.generators.state_dict(),
             "roster": self.roster.state_dict(),
             "random": {
@@ -229,7 +235,6 @@ class FitState(pl.LightningModule):
         self._seconds_before = state["seconds"]
         self.last_output = state["last_output"]
         self.reports = dict(state["reports"])
-        self._last_finite = dict(state["last_finite"])
         self.roster = Roster.from_state(state["roster"])
         self.stored_input = torch.empty_like(checkpoint["state_dict"]["stored_input"])
         self.to(self.stored_input.dtype)  # Lightning fills the weights before it converts them to its precision

@@ -14,7 +14,14 @@ from deepinv.physics import Denoising
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
-from dip_lightning.callbacks import EarlyStoppingWMV, InputUpdate, OutputAveraging, ReconstructionMetrics
+from dip_lightning.callbacks import (
+    EarlyStoppingWMV,
+    InputUpdate,
+    OutputAveraging,
+    PosteriorSamples,
+    ProximalInputUpdate,
+    ReconstructionMetrics,
+)
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.hooks import IterateHook
 from dip_lightning.inputs import InitialEstimate, UniformNoise
@@ -250,9 +257,18 @@ def test_without_the_target_nothing_changes() -> None:
     same_state(with_target, without)
 
 
-@pytest.mark.parametrize("average", [False, True])
-def test_a_loss_that_turns_nan_stops_and_keeps_the_last_good_images(average: bool) -> None:
-    bad = 5
+REPORTS: dict[str, tuple[int, list[Any]]] = {
+    "none": (5, [InputUpdate]),
+    "average": (5, [partial(OutputAveraging, 0.5), InputUpdate]),
+    "consistent": (5, [partial(OutputAveraging, 0.5), ProximalInputUpdate]),
+    "samples": (5, [partial(PosteriorSamples, 3, 1), InputUpdate]),
+    "first sample": (2, [partial(PosteriorSamples, 3, 1), InputUpdate]),
+}
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_loss_that_turns_nan_stops_and_keeps_the_last_good_images(name: str) -> None:
+    bad, reporting = REPORTS[name]
 
     class Breaks(DIP):
         def objective(self, estimate: Tensor, measurement: Any) -> dict[str, Tensor]:
@@ -260,7 +276,7 @@ def test_a_loss_that_turns_nan_stops_and_keeps_the_last_good_images(average: boo
             return {name: term * (torch.nan if self.outer_step + 1 == bad else 1) for name, term in terms.items()}
 
     def own() -> list[Any]:
-        return [EarlyStoppingWMV(window=4), *([OutputAveraging(0.5)] if average else []), InputUpdate()]
+        return [*(make() for make in reporting), EarlyStoppingWMV(window=4)]
 
     dip, good = method(Breaks), method(DIP, outer_steps=bad - 1)
     fit(dip, matrix_measurement(), own())
@@ -269,6 +285,8 @@ def test_a_loss_that_turns_nan_stops_and_keeps_the_last_good_images(average: boo
     assert torch.equal(dip.last_output, good.last_output)
     assert torch.equal(dip.current_estimate, good.current_estimate)
     assert torch.equal(dip.estimate, good.estimate)
+    for report, image in good.reports.items():
+        assert torch.equal(dip.reports[report], image), report
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 from dataclasses import replace
@@ -22,6 +23,8 @@ from dip_lightning.callbacks import (
     EarlyStoppingWMV,
     InputUpdate,
     OutputAveraging,
+    PosteriorSamples,
+    ProximalInputUpdate,
     ReconstructionMetrics,
     ResultWriter,
     UniformAveraging,
@@ -197,7 +200,15 @@ def test_rules_stop_each_member_by_itself(tmp_path: Path) -> None:
     assert len(ends) > 1
 
 
-def test_a_member_that_turns_nan_leaves_the_others_alone() -> None:
+@pytest.mark.parametrize(
+    "updates",
+    [
+        [InputUpdate(output="recomputed"), OutputAveraging(0.9)],
+        [OutputAveraging(0.9), ProximalInputUpdate()],
+        [InputUpdate(), PosteriorSamples(0, 2)],
+    ],
+)
+def test_a_member_that_turns_nan_leaves_the_others_alone_and_keeps_all_of_its_own(updates: list[Any]) -> None:
     class Breaks(DIP):
         def objective(self, estimate: Tensor, measurement: Measurement) -> dict[str, Tensor]:
             terms = super().objective(estimate, measurement)
@@ -206,10 +217,13 @@ def test_a_member_that_turns_nan_leaves_the_others_alone() -> None:
             return terms
 
     measurement, together = batch(), method(Breaks)
-    fit(together, measurement, [OutputAveraging(0.9), EarlyStoppingWMV(window=2)])
+    fit(together, measurement, [*copy.deepcopy(updates), EarlyStoppingWMV(window=2)])
     for member, steps in enumerate((OUTER, 2, OUTER)):
-        own = alone(measurement, member, [OutputAveraging(0.9)], kind=DIP, outer_steps=steps)
+        own = alone(measurement, member, copy.deepcopy(updates), kind=DIP, outer_steps=steps)
+        close(together.stored_input[member], own.stored_input[0])
         close(together.current_estimate[member], own.current_estimate[0])
+        for report, image in own.reports.items():
+            close(together.reports[report][member], image[0])
     assert (together.ending(1).reason, together.stopped_by) == ("nan", "outer_steps")
 
 
