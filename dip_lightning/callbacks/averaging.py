@@ -19,14 +19,19 @@ class Averaging(pl.Callback, IterateHook):
     """Reports an average of the outputs; there can be one."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Check that there is one average only.
+        """Check that there is one average only; forget an earlier fit.
 
         Raises:
             ConfigurationError: If several callbacks average the outputs.
         """
+        if stage == "fit":
+            self.reset()
         found = [type(c).__name__ for c in trainer.callbacks if isinstance(c, Averaging)]  # type: ignore[attr-defined]
         if len(found) > 1:
             raise ConfigurationError(f"Only one of the callbacks {', '.join(found)} can be the estimate: keep one.")
+
+    def reset(self) -> None:
+        """Forget an earlier fit; a checkpoint, if there is one, is read after this."""
 
 
 class OutputAveraging(Averaging):
@@ -90,6 +95,10 @@ class UniformAveraging(Averaging):
         self.burn_in = burn_in
         self.every = every
         self.mean = RunningMean()
+
+    def reset(self) -> None:
+        """Forget the sum; see the base class."""
+        self.mean.reset()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Bring a restored state to the device."""

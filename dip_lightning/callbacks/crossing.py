@@ -129,6 +129,11 @@ class ZeroCrossing(CrossingRule):
         """Total loss; see the base class."""
         return pl_module.loss
 
+    def reset(self) -> None:
+        """Forget the estimate of the step before; see the base class."""
+        super().reset()
+        self._previous = None
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: BaseDIP) -> None:  # type: ignore[override]
         """Bring a restored state to the device; see the base class."""
         if self._previous is not None:

@@ -26,6 +26,11 @@ class _MovingVarianceStopping(StoppingRule, IterateHook):
         """Moving variance of the iterates."""
         return self.running.compute()
 
+    def reset(self) -> None:
+        """Forget the iterates; see the base class."""
+        super().reset()
+        self.running.reset()
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: BaseDIP) -> None:  # type: ignore[override]
         """Bring a restored state to the device; see the base class."""
         self.running.to(pl_module.device)

@@ -24,9 +24,14 @@ class MetricRows:
 
     def __init__(self, flush_seconds: float = 10.0) -> None:
         self.flush_seconds = flush_seconds
-        self._pending: list[tuple[int, float, dict[str, Tensor], list[int] | None]] = []
-        self._rows: list[list[dict[str, float]]] = []
+        self._pending: list[tuple[int, float, dict[str, Tensor], list[int] | None]]
+        self._rows: list[list[dict[str, float]]]
+        self.reset()
         self._flushed = time.monotonic()
+
+    def reset(self) -> None:
+        """Forget all rows."""
+        self._pending, self._rows = [], []
 
     def add(self, iteration: int, seconds: float, record: dict[str, Tensor], members: list[int] | None = None) -> None:
         """Add the values of an outer step.

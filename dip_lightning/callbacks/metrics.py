@@ -43,6 +43,11 @@ class ReconstructionMetrics(pl.Callback):
         self._method: BaseDIP | None = None
         self._final: tuple[int, dict[str, dict[str, list[float]]]] = (-1, {})
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Forget an earlier fit; a checkpoint, if there is one, is read after this."""
+        if stage == "fit":
+            self._scorer, self._best, self._final = None, {}, (-1, {})
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: BaseDIP) -> None:  # type: ignore[override]
         """Prepare the target, which is on the device by now."""
         self._method = pl_module

@@ -40,6 +40,10 @@ class PosteriorSamples(Averaging):
         self.every = every
         self.moments = RunningMoments()
 
+    def reset(self) -> None:
+        """Forget the samples; see the base class."""
+        self.moments.reset()
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Bring a restored state to the device."""
         self.moments.to(pl_module.device)

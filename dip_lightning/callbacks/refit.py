@@ -67,6 +67,11 @@ class RefittingRule(StoppingRule, ABC):
         if not method.reinitialise:
             self._weights = {name: value.clone() for name, value in method.network.state_dict().items()}
 
+    def reset(self) -> None:
+        """Start with the first pass; see the base class."""
+        super().reset()
+        self._second_pass = self._ready = False
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: BaseDIP) -> None:  # type: ignore[override]
         """Continue an interrupted fit in the pass in which it was; see the base class."""
         if self._second_pass:
@@ -118,6 +123,9 @@ class RefittingRule(StoppingRule, ABC):
 
     def _start_over(self, pl_module: BaseDIP) -> None:
         self._ready, self._second_pass = False, True
+        for other in pl_module.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(other, StoppingRule) and other is not self:
+                other.reset()  # what rules that record would choose is of the second pass, as the estimate is
         pl_module.restart(self._all_on_device(pl_module), self._weights)
 
     def _end_second_pass(self, pl_module: BaseDIP) -> None:

@@ -78,11 +78,14 @@ class ResultWriter(Checkpoint):
         ]
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Find the folders; for test and predict, read what is stored there."""
+        """Find the folders; forget the rows of an earlier fit; for test and predict, read what is stored there."""
         assert isinstance(pl_module, BaseDIP)
         measurement = pl_module.take_measurement(trainer)
         self.run_folders = self.place(trainer, pl_module, measurement)
-        if stage != "fit" and trainer.ckpt_path is None:
+        if stage == "fit":
+            self.rows.reset()
+            self.seed_folders = []
+        elif trainer.ckpt_path is None:
             stored = [torch.from_numpy(folder.read_image()) for folder in self.run_folders]
             pl_module.report("selected", torch.stack(stored))
 

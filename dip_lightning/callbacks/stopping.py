@@ -89,19 +89,25 @@ class StoppingRule(pl.Callback, StopsFit, ABC):
         return self._generate_state_key(label=self.label)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Check that one rule at most chooses the estimate.
+        """Check that one rule at most chooses the estimate; forget an earlier fit.
 
         Raises:
             ConfigurationError: If several rules stop the fit.
         """
+        if stage == "fit":
+            self.reset()
         rules = [c for c in trainer.callbacks if isinstance(c, StoppingRule)]  # type: ignore[attr-defined]
         stopping = [type(rule).__name__ for rule in rules if rule.action == "stop"]
         if len(stopping) > 1:
             raise ConfigurationError(
                 f"{' and '.join(stopping)} cannot both choose the estimate: set action: record for all but one."
             )
-        if self.action == "record" and len(rules) > 1:
-            self._column = f"stop_statistic_{self.label}"
+        several = self.action == "record" and len(rules) > 1
+        self._column = f"stop_statistic_{self.label}" if several else "stop_statistic"
+
+    def reset(self) -> None:
+        """Forget an earlier fit, or an earlier pass of this one; a checkpoint, if there is one, is read after this."""
+        self._state = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: BaseDIP) -> None:  # type: ignore[override]
         """Continue an interrupted fit; one that was stopped is stopped again unless there is more patience now."""

@@ -81,6 +81,11 @@ class SUREStopping(StoppingRule, IterateHook):
         self.step = step
         self._restored: dict[str, Any] = {}
 
+    def reset(self) -> None:
+        """Forget the second fit; see the base class."""
+        super().reset()
+        self._restored = {}
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: BaseDIP) -> None:  # type: ignore[override]
         """Start the second fit, or continue it; see the base class.
 
