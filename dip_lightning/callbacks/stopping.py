@@ -30,7 +30,8 @@ class StoppingRule(pl.Callback, StopsFit, ABC):
     Args:
         patience: Optimiser steps without a new minimum after which to stop.
         warmup: Optimiser steps before the statistic counts.
-        min_improvement: By which part a new minimum must be below the old one: 0.01 asks for 1 %.
+        min_improvement: By which part a new minimum must be below the old one: 0.01 asks for 1 %. Below zero, which
+            some statistics reach, anything lower is a new minimum.
         action: ``stop``, or ``record``: the fit goes on and its estimate stays what it would have been; what the
             rule would have chosen is in ``summary.json`` and offered as the report ``recorded_<label>``.
 
@@ -163,7 +164,8 @@ class StoppingRule(pl.Callback, StopsFit, ABC):
         }
         minimum, at, stopped_at = state["minimum"], state["iteration"], state["stopped_at"]
         usable = pl_module.unless_stopped(value.isfinite() & (stopped_at == 0), torch.zeros_like(stopped_at > 0))
-        improved = usable & (value < (1 - self.min_improvement) * minimum)
+        # A part of what is below zero would let worse values in: there, anything lower is an improvement.
+        improved = usable & (value < torch.where(minimum > 0, (1 - self.min_improvement) * minimum, minimum))
         minimum = torch.where(improved, value, minimum)
         at = torch.where(improved, pl_module.iteration, at)
         ran_out = usable & (at > 0) & (pl_module.iteration - at >= self.patience)

@@ -136,6 +136,14 @@ def test_a_minimum_must_be_deeper_by_the_improvement_asked_for() -> None:
         assert rule.summary()["iteration"] == chosen
 
 
+@pytest.mark.parametrize("improvement", [0.0, 0.5])
+def test_below_zero_only_what_is_lower_is_a_new_minimum(improvement: float) -> None:
+    images = constant_images([0.0] * 6)
+    rule = ScriptedRule([2.0, -1.0, -0.6, -0.9, -1.1, -1.05], patience=100, min_improvement=improvement)
+    fit(scripted(images), denoising(images), [rule])
+    assert rule.summary()["iteration"] == 5
+
+
 def test_a_statistic_that_is_not_finite_neither_selects_nor_stops() -> None:
     nan, inf = float("nan"), float("inf")
     images = constant_images(range(8))
