@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -23,10 +24,12 @@ class MatrixPhysics(LinearPhysics):
         self.image_shape = image_shape
 
     def A(self, x: Tensor, **_: Any) -> Tensor:
-        return x.flatten(1) @ self.matrix.T
+        x = x.flatten(1)
+        return (x.to(self.matrix) if self.matrix.is_complex() else x) @ self.matrix.T
 
     def A_adjoint(self, y: Tensor, **_: Any) -> Tensor:
-        return (y @ self.matrix).reshape(-1, *self.image_shape)
+        image = (y @ self.matrix.conj()).reshape(-1, *self.image_shape)
+        return image.real if image.is_complex() else image
 
 
 class Shrink(nn.Module):
@@ -63,6 +66,14 @@ def matrix_measurement(size: int = 6, rows: int = 20, seed: int = 0, **fields: A
     initial = physics.A_adjoint(y)
     fields = {"target": image, "task": "matrix", "ids": ("matrix",), **fields}
     return Measurement(y=y, physics=physics, initial=initial, **fields)
+
+
+def complex_measurement(**fields: Any) -> Measurement:
+    """The same with complex data: the matrix and its square make the two parts."""
+    real = matrix_measurement(**fields)
+    physics = MatrixPhysics(torch.complex(real.physics.matrix, real.physics.matrix.square()), (1, 6, 6))
+    y = physics.A(real.target.to(physics.matrix))
+    return replace(real, physics=physics, y=y)
 
 
 def fit(method: BaseDIP, measurement: Measurement, callbacks: list[Any] | None = None, **trainer: Any) -> pl.Trainer:

@@ -28,7 +28,7 @@ _STREAM = 2_000_003
 class HeldOutStopping(RefittingRule, PreparesMeasurement):
     r"""Keep a few percent of the data from the fit and select the iterate that predicts them best.
 
-    .. math:: s = \frac1{|H|} \sum_{i \in H} ((A x - y)_i)^2
+    .. math:: s = \frac1{|H|} \sum_{i \in H} |(A x - y)_i|^2
 
     for the current estimate :math:`x` and the held-out data :math:`H`. As long as the network learns the image, it
     predicts them better and better; when it learns the noise of the other data, worse. Neither target nor noise level
@@ -117,7 +117,7 @@ class HeldOutStopping(RefittingRule, PreparesMeasurement):
         physics: Any = pl_module.measurement.physics
         with torch.no_grad():
             residual = self._held * (physics.physics.A(pl_module.current_estimate) - self._y)
-            return residual.flatten(1).square().sum(1) / self._held.flatten(1).sum(1)
+            return residual.flatten(1).abs().square().sum(1) / self._held.flatten(1).sum(1)
 
     def summary(self, member: int = 0) -> dict[str, Any]:
         """Say what was chosen, and how much was held out; see the base class."""

@@ -16,7 +16,7 @@ from dip_lightning.callbacks.stopping import Action, StoppingRule
 from dip_lightning.callbacks.twin import Twin
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.functional.random import MemberGenerators
-from dip_lightning.functional.sure import draw_probe, product_by_difference, risk_terms
+from dip_lightning.functional.sure import check_real, draw_probe, product_by_difference, risk_terms
 from dip_lightning.hooks import IterateHook
 from dip_lightning.measurement import Measurement
 from dip_lightning.physics.noise_level import known_noise_level, present_data
@@ -56,7 +56,7 @@ class SUREStopping(StoppingRule, IterateHook):
         step: :math:`h` as a fraction of :math:`\sigma`.
         patience: Optimiser steps without a new minimum after which to stop.
         warmup: Optimiser steps before the statistic counts.
-        min_improvement: By which part a new minimum must be below the old one. A minimum below zero counts as it is.
+        min_improvement: By which part a new minimum must be below the old one. Below zero, anything lower is one.
         action: ``stop``, or ``record`` only; see :class:`~dip_lightning.callbacks.stopping.StoppingRule`.
 
     Raises:
@@ -158,6 +158,7 @@ def _check(trainer: pl.Trainer, pl_module: BaseDIP) -> None:
     from dip_lightning.methods.base import BaseDIP as Base
 
     name = type(pl_module).__name__
+    check_real(pl_module.measurement.y)
     if not isinstance(pl_module.measurement.physics, LinearPhysics):
         raise ConfigurationError("SUREStopping needs a linear forward operator: take HeldOutStopping.")
     if pl_module.measurement.batch_size > 1 or pl_module.passes > 1:

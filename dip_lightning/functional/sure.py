@@ -20,9 +20,26 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from dip_lightning.errors import ConfigurationError
 from dip_lightning.functional.random import MemberGenerators
 
 Probe = Literal["gaussian", "rademacher"]
+
+
+def check_real(y: Tensor) -> None:
+    """Check that data are real: the divergence of a function of complex ones is another one.
+
+    Args:
+        y: Data, or what has their type.
+
+    Raises:
+        ConfigurationError: If they are complex.
+    """
+    if y.is_complex():
+        raise ConfigurationError(
+            "Stein's risk estimate takes real data, and these are complex: give their real and imaginary parts as "
+            "channels, or take a method or a stopping rule without it (HeldOutStopping)."
+        )
 
 
 def draw_probe(kind: Probe, generators: MemberGenerators, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
@@ -88,6 +105,10 @@ def risk_terms(residual: Tensor, variance: Tensor, divergence: Tensor, count: Te
     Returns:
         ``data``, :math:`(\|g(y) - y\|^2 - \sum_i v_i) / m`, and ``divergence``, :math:`2 D / m`, each ``[B]``. Their
         sum is the estimate; it can be negative.
+
+    Raises:
+        ConfigurationError: If the data are complex.
     """
+    check_real(residual)
     data = (residual.flatten(1).square().sum(1) - variance.flatten(1).sum(1)) / count
     return {"data": data, "divergence": 2 * divergence / count}

@@ -20,7 +20,7 @@ from dip_lightning.measurement import Measurement
 from dip_lightning.methods import DIP, ASeqDIP, BaseDIP
 from dip_lightning.physics.masked import measured
 from tests.methods.test_battery import SaveAt, problem, same
-from tests.support import TinyNetwork, fit
+from tests.support import TinyNetwork, complex_measurement, fit
 
 K = 30
 
@@ -63,6 +63,16 @@ def test_selects_the_smallest_held_out_loss() -> None:
     assert (summary["iteration"], summary["held_out"]) == (2 * (best + 1), 4)
     assert summary["statistic"] == pytest.approx(watch.values[best])
     assert (summary["unit"], summary["refitted"]) == ("element", False)
+
+
+def test_complex_data_have_a_real_statistic() -> None:
+    data, rule = complex_measurement(), HeldOutStopping(0.2, action="record")
+    dip = build(outer_steps=1)
+    fit(dip, data, [rule], precision="64-true")
+    held = dip.measurement.physics.mask == 0
+    residual = (data.physics.A(dip.current_estimate) - data.y)[held]
+    expected = (residual.real.square() + residual.imag.square()).mean()
+    assert rule.summary()["statistic"] == pytest.approx(expected.item())
 
 
 @pytest.mark.parametrize("kind", [DIP, ASeqDIP])

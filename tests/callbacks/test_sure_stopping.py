@@ -28,7 +28,7 @@ from dip_lightning.inputs import InitialEstimate, UniformNoise
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods import DIP, SGLDDIP, ASeqDIP, BaseDIP, SelfGuidedDIP, TVDIPSplitting
 from tests.methods.test_battery import SaveAt, problem, same
-from tests.support import Shrink, TinyNetwork, fit, matrix_measurement
+from tests.support import Shrink, TinyNetwork, complex_measurement, fit, matrix_measurement
 
 Adam = partial(torch.optim.Adam, lr=2e-2)
 KINDS: dict[str, tuple[type[BaseDIP], dict[str, Any], list[Any]]] = {
@@ -221,6 +221,12 @@ class Scaled(DIP):
 def test_a_method_that_trains_something_else_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="trains more than"):
         fit(method(Scaled, initial_input=UniformNoise(1)), measurement(), [SUREStopping()])
+
+
+def test_complex_data_are_refused() -> None:
+    data = complex_measurement(noise_level=0.1)
+    with pytest.raises(ConfigurationError, match="takes real data"):
+        fit(method(DIP, initial_input=UniformNoise(1)), data, [SUREStopping()], precision="64-true")
 
 
 def test_needs_a_noise_level() -> None:
