@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from dip_lightning.callbacks import InputUpdate, OutputAveraging, ResultWriter, 
 from dip_lightning.callbacks.metric_rows import MetricRows
 from dip_lightning.callbacks.result_writer import folder_name
 from dip_lightning.errors import ConfigurationError, RunFolderError
+from dip_lightning.hooks import IterateHook
 from dip_lightning.inputs import InitialEstimate
 from dip_lightning.methods import ASeqDIP
 from dip_lightning.run_folder import RunFolder, written_whole
@@ -138,6 +141,68 @@ def test_the_checkpoint_of_an_interrupted_run_stays_until_there_is_another(tmp_p
     assert interrupted(60) == first  # the second run got no further than before its first checkpoint
     run(60, False)
     assert not checkpoint.exists()  # a finished run is not continued from an older one's checkpoint
+
+
+class Signal(pl.Callback, IterateHook):
+    """Send the process a signal in the middle of the second outer step."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        self.number = number
+
+    def on_iterate(self, trainer: pl.Trainer, pl_module: Any, output: Any) -> None:
+        if pl_module.outer_step == 1 and pl_module.iteration % pl_module.inner_steps == 1:
+            signal.raise_signal(self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_rows_and_a_checkpoint_of_a_whole_outer_step(
+    number: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(folder: Path, *more: pl.Callback, ckpt_path: str | None = None) -> ASeqDIP:
+        method = aseqdip(inner_steps=4, outer_steps=5, seed=1)
+        callbacks = [InputUpdate(), ResultWriter(run_dir=str(folder), preview=False), ResumeCheckpoint(), *more]
+        fit(method, matrix_measurement(), callbacks, enable_checkpointing=True, ckpt_path=ckpt_path)
+        return method
+
+    handler, checkpoint = signal.getsignal(signal.SIGINT), tmp_path / "cut" / "checkpoints" / "last.ckpt"
+    with pytest.raises(SystemExit):
+        run(tmp_path / "cut", Signal(number))
+    signal.signal(signal.SIGINT, handler)  # Lightning ignores interrupts from the first on
+    assert f"--ckpt_path last continues from {checkpoint}" in capsys.readouterr().err
+    assert not (tmp_path / "cut" / "summary.json").exists()
+    rows = (tmp_path / "cut" / "metrics.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["iteration", "4", "8"]
+    continued, through = run(tmp_path / "cut", ckpt_path=str(checkpoint)), run(tmp_path / "through")
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert torch.equal(continued.estimate, through.estimate)
+
+
+def test_a_refused_run_does_not_touch_the_rows_of_the_finished_one(tmp_path: Path) -> None:
+    def run() -> None:
+        callbacks = [InputUpdate(), ResultWriter(run_dir=str(tmp_path), preview=False)]
+        fit(aseqdip(), matrix_measurement(), callbacks, enable_checkpointing=True)
+
+    run()
+    rows = (tmp_path / "metrics.csv").read_bytes()
+    with pytest.raises(RunFolderError, match="finished"):
+        run()
+    assert (tmp_path / "metrics.csv").read_bytes() == rows
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [({"max_time": timedelta(milliseconds=1)}, "max_time"), ({"limit_train_batches": 2}, "trainer")],
+)
+def test_an_end_made_by_the_trainer_is_named(options: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    callbacks = [InputUpdate(), ResultWriter(run_dir=str(tmp_path), preview=False)]
+    fit(aseqdip(), matrix_measurement(), callbacks, enable_checkpointing=True, **options)
+    assert json.loads((tmp_path / "summary.json").read_text())["stopped_by"] == reason
+
+
+def test_steps_that_the_trainer_cannot_count_are_refused(tmp_path: Path) -> None:
+    callbacks = [InputUpdate(), ResultWriter(run_dir=str(tmp_path))]
+    with pytest.raises(ConfigurationError, match="outer_steps"):
+        fit(aseqdip(), matrix_measurement(), callbacks, enable_checkpointing=True, max_steps=2)
 
 
 def test_reading_what_is_not_there(tmp_path: Path) -> None:

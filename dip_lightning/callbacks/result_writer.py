@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor
 from dip_lightning.callbacks.metric_rows import MetricRows
 from dip_lightning.callbacks.preview import preview_figure
 from dip_lightning.callbacks.repetitions import write_repetitions
+from dip_lightning.callbacks.trainer_limits import check_max_steps, ended_by
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.base import BaseDIP
 from dip_lightning.records import circumstances, folder_name, image_attributes
@@ -49,6 +51,7 @@ class ResultWriter(Checkpoint):
         self.rows = MetricRows(flush_seconds)
         self.run_folders: list[RunFolder] = []
         self.seed_folders: list[Path] = []
+        self._begun = False
 
     @property
     def folders(self) -> list[Path]:
@@ -78,13 +81,18 @@ class ResultWriter(Checkpoint):
         ]
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Find the folders; forget the rows of an earlier fit; for test and predict, read what is stored there."""
+        """Find the folders; forget the rows of an earlier fit; for test and predict, read what is stored there.
+
+        Raises:
+            ConfigurationError: If the trainer is to count steps, which it does not see.
+        """
         assert isinstance(pl_module, BaseDIP)
         measurement = pl_module.take_measurement(trainer)
         self.run_folders = self.place(trainer, pl_module, measurement)
         if stage == "fit":
+            check_max_steps(trainer)
             self.rows.reset()
-            self.seed_folders = []
+            self.seed_folders, self._begun = [], False
         elif trainer.ckpt_path is None:
             stored = [torch.from_numpy(folder.read_image()) for folder in self.run_folders]
             pl_module.report("selected", torch.stack(stored))
@@ -107,6 +115,7 @@ class ResultWriter(Checkpoint):
                 folder.clear()
             else:
                 folder.reopen()
+        self._begun = True
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -116,6 +125,17 @@ class ResultWriter(Checkpoint):
         fitted = list(pl_module.roster.running) if pl_module.roster.partial else None
         self.rows.add(pl_module.iteration, pl_module.seconds, pl_module.record, fitted)
         self.rows.flush_if_due(self.run_folders)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note where it was the trainer that ended the fit; this comes before every ``on_train_end``."""
+        assert isinstance(pl_module, BaseDIP)
+        pl_module.stopped_by = pl_module.stopped_by or ended_by(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Write the rows so far."""
+        if self._begun:
+            with suppress(OSError, RuntimeError):  # a full disk or a lost device is what may have ended the fit
+                self.rows.flush(self.run_folders)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write everything; ``summary.json`` last."""
