@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from dip_lightning.callbacks import InputUpdate, OutputAveraging, ResultWriter, ResumeCheckpoint
+from dip_lightning.callbacks import InputUpdate, OutputAveraging, ResultWriter, ResumeCheckpoint, result_writer
 from dip_lightning.callbacks.metric_rows import MetricRows
 from dip_lightning.callbacks.result_writer import folder_name
 from dip_lightning.errors import ConfigurationError, RunFolderError
@@ -115,6 +116,28 @@ def test_files_that_no_fit_wrote_stay(tmp_path: Path) -> None:
     assert not old.exists()
     assert own[0].exists()
     assert not own[1].exists()  # a preview in the folder of a run is that run's
+
+
+def test_a_preview_of_values_below_zero(tmp_path: Path) -> None:
+    measurement = matrix_measurement(value_range=None)
+    below = replace(measurement, target=measurement.target - 5)
+    callbacks = [InputUpdate(), ResultWriter(run_dir=str(tmp_path))]
+    fit(aseqdip(), below, callbacks, enable_checkpointing=True)
+    assert (tmp_path / "preview.png").exists()
+    assert (tmp_path / "summary.json").exists()
+
+
+def test_a_preview_that_cannot_be_drawn_costs_the_picture_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> None:
+        raise ValueError("cannot draw this")
+
+    monkeypatch.setattr(result_writer, "preview_figure", fails)
+    callbacks = [InputUpdate(), ResultWriter(run_dir=str(tmp_path))]
+    fit(aseqdip(), matrix_measurement(), callbacks, enable_checkpointing=True)
+    assert "cannot draw this" in caplog.text
+    assert (tmp_path / "summary.json").exists()
 
 
 class Interrupt(pl.Callback):

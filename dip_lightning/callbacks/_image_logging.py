@@ -11,18 +11,31 @@ from pytorch_lightning.loggers import CSVLogger
 from dip_lightning.run_folder import written_whole
 
 
+def grey_range(shown: np.ndarray, value_range: tuple[float, float] | None) -> tuple[float, float]:
+    """Say which values are black and white.
+
+    Args:
+        shown: ``[H, W]`` or ``[H, W, 3]``, finite.
+        value_range: The measurement's; ``None`` goes from 0, or the image's minimum if that is lower, to its maximum.
+
+    Returns:
+        Lowest and highest value; equal where a constant image says no more.
+    """
+    return value_range or (min(0.0, float(shown.min())), float(shown.max()))
+
+
 def to_grey_levels(shown: np.ndarray, value_range: tuple[float, float] | None) -> np.ndarray:
     """Map values to 0..255.
 
     Args:
         shown: ``[H, W]`` or ``[H, W, 3]``.
-        value_range: Values of black and white; ``None`` goes from 0 to the image's maximum.
+        value_range: Values of black and white; see :func:`grey_range`.
 
     Returns:
         The same shape in ``uint8``; what is not finite is black.
     """
     shown = np.nan_to_num(shown, nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = value_range or (0.0, float(shown.max()))
+    low, high = grey_range(shown, value_range)
     span = high - low if high > low else 1.0
     levels: np.ndarray = np.round(255 * np.clip((shown - low) / span, 0, 1)).astype(np.uint8)
     return levels

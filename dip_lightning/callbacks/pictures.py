@@ -22,7 +22,7 @@ class Pictures(pl.Callback):
     """Write the current estimate at chosen outer steps: to the run folder, and to every logger that takes images.
 
     Files are ``pictures/iteration_000123.png`` with the number of optimiser steps. Grey levels span the measurement's
-    value range, or 0 to the image's maximum where it has none; complex images are shown by their magnitude.
+    value range, or the image's own where it has none, 0 included; complex images are shown by their magnitude.
 
     Args:
         at: Outer steps to show. ``None`` spreads ``count`` of them evenly in the logarithm, first and last included.

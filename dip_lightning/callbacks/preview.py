@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from dip_lightning.callbacks._image_logging import grey_range, to_grey_levels
 from dip_lightning.measurement import Measurement
 from dip_lightning.run_folder import RunFolder
 
@@ -53,7 +54,7 @@ def preview_figure(
 
     shown = {name: displayed(image, measurement) for name, image in images.items()}
     reference = "target" if "target" in shown else "last"
-    low, high = measurement.value_range or (0.0, float(shown[reference].max()))
+    low, high = grey_range(shown[reference], measurement.value_range)
     figure = Figure(figsize=(14, 6.4), layout="constrained")
     subfigures: Any = figure.subfigures(2, 1, height_ratios=[2.2, 1])
     top, bottom = subfigures
@@ -108,9 +109,7 @@ def write_prediction(folder: RunFolder, estimate: Tensor, measurement: Measureme
     from PIL import Image
 
     image = estimate.float().cpu().numpy()
-    shown = displayed(image, measurement)
-    low, high = measurement.value_range or (0.0, float(shown.max()) or 1.0)
-    grey = np.round(255 * np.clip((shown - low) / (high - low), 0, 1)).astype(np.uint8)
+    grey = to_grey_levels(displayed(image, measurement), measurement.value_range)
 
     def save_array(path: Path) -> None:
         with path.open("wb") as file:

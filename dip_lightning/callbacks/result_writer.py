@@ -146,8 +146,11 @@ class ResultWriter(Checkpoint):
             summary = self._summary(trainer, pl_module, member)
             folder.write_images(images, image_attributes(pl_module.measurement, member))
             if self.preview:
-                figure = preview_figure(images, pl_module.measurement, summary, self.rows.curves(member))
-                folder.write_with(PREVIEW, partial(figure.savefig, dpi=110, format="png"))
+                try:
+                    figure = preview_figure(images, pl_module.measurement, summary, self.rows.curves(member))
+                    folder.write_with(PREVIEW, partial(figure.savefig, dpi=110, format="png"))
+                except Exception as error:  # whatever the drawing library says: the fit is worth more than its picture
+                    _LOG.warning("No %s in %s: %s", PREVIEW, folder.path, error)
             folder.drop_earlier_checkpoint()
             folder.write_summary(summary)
         self.seed_folders = [folder.path for folder in write_repetitions(pl_module, self.run_folders)]

@@ -100,6 +100,9 @@ def test_three_channels_are_colours(tmp_path: Path) -> None:
 def test_grey_levels_of_what_is_not_finite_or_constant() -> None:
     assert to_grey_levels(np.array([[np.nan, np.inf, -np.inf, 2.0]]), None).tolist() == [[0, 0, 0, 255]]
     assert to_grey_levels(np.zeros((1, 2)), None).tolist() == [[0, 0]]
+    assert to_grey_levels(np.full((1, 2), -3.0), None).tolist() == [[0, 0]]
+    assert to_grey_levels(np.array([[-5.0, -3.0, -1.0]]), None).tolist() == [[0, 128, 255]]
+    assert to_grey_levels(np.array([[-1.0, 0.0, 3.0]]), None).tolist() == [[0, 64, 255]]
     assert to_grey_levels(np.array([[-5.0, -1.0, 0.0, 3.0]]), (-1.0, 1.0)).tolist() == [[0, 0, 128, 255]]
 
 
