@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -172,6 +172,26 @@ class RunFolder:
         """
         with written_whole(self.path / name) as temporary:
             write(temporary)
+
+
+def check_distinct(folders: Sequence[RunFolder], names: Sequence[str]) -> None:
+    """Check that no two measurements are written to the same folder: the second would replace the first.
+
+    Args:
+        folders: The folder of each.
+        names: Their ids, for the message.
+
+    Raises:
+        RunFolderError: If two are.
+    """
+    seen: dict[Path, str] = {}
+    for folder, name in zip(folders, names, strict=True):
+        if folder.path in seen:
+            raise RunFolderError(
+                f"The measurements '{seen[folder.path]}' and '{name}' would both be written to {folder.path}, for "
+                "folder names hold letters, digits and '_.+-' alone: give them ids that differ in these."
+            )
+        seen[folder.path] = name
 
 
 def _json(value: Any) -> Any:

@@ -17,11 +17,11 @@ import torch
 
 from dip_lightning.callbacks import InputUpdate, OutputAveraging, ResultWriter, ResumeCheckpoint, result_writer
 from dip_lightning.callbacks.metric_rows import MetricRows
-from dip_lightning.callbacks.result_writer import folder_name
 from dip_lightning.errors import ConfigurationError, RunFolderError
 from dip_lightning.hooks import IterateHook
 from dip_lightning.inputs import InitialEstimate
 from dip_lightning.methods import ASeqDIP
+from dip_lightning.records import folder_name
 from dip_lightning.run_folder import RunFolder, written_whole
 from tests.support import TinyNetwork, fit, matrix_measurement
 
@@ -76,6 +76,16 @@ def test_the_default_place_is_method_task_measurement_seed(tmp_path: Path) -> No
     options = {"enable_checkpointing": True, "default_root_dir": tmp_path}
     fit(aseqdip(seed=7), matrix_measurement(ids=("slice 1/2",)), callbacks, **options)
     assert (tmp_path / "aseqdip_matrix" / "slice_1_2" / "seed7" / "summary.json").exists()
+
+
+@pytest.mark.parametrize("run_dir", [None, "given"])
+def test_members_whose_ids_make_the_same_folder_are_refused(run_dir: str | None, tmp_path: Path) -> None:
+    one = matrix_measurement()
+    images = {name: getattr(one, name).repeat(2, *[1] * (getattr(one, name).ndim - 1)) for name in ("y", "initial")}
+    two = replace(one, target=None, ids=("img 1", "img_1"), **images)
+    writer = ResultWriter(run_dir and str(tmp_path / run_dir), preview=False)
+    with pytest.raises(RunFolderError, match="'img 1' and 'img_1'"):
+        fit(aseqdip(), two, [InputUpdate(), writer], enable_checkpointing=True, default_root_dir=tmp_path)
 
 
 def test_a_finished_folder_is_refused_before_any_step(tmp_path: Path) -> None:

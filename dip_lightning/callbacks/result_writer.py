@@ -12,16 +12,16 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
-from torch import Tensor
 
+from dip_lightning.callbacks.member_record import member_images, member_summary
 from dip_lightning.callbacks.metric_rows import MetricRows
 from dip_lightning.callbacks.preview import preview_figure
 from dip_lightning.callbacks.repetitions import write_repetitions
 from dip_lightning.callbacks.trainer_limits import check_max_steps, ended_by
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.base import BaseDIP
-from dip_lightning.records import circumstances, folder_name, image_attributes
-from dip_lightning.run_folder import PREVIEW, RunFolder
+from dip_lightning.records import folder_name, image_attributes
+from dip_lightning.run_folder import PREVIEW, RunFolder, check_distinct
 
 _LOG = logging.getLogger(__name__)
 
@@ -65,7 +65,15 @@ class ResultWriter(Checkpoint):
             trainer: Gives ``default_root_dir``.
             method: Gives the method's name and the seeds.
             measurement: Gives the task and the ids.
+
+        Raises:
+            RunFolderError: If two members would share a folder.
         """
+        folders = self._places(trainer, method, measurement)
+        check_distinct(folders, measurement.ids)
+        return folders
+
+    def _places(self, trainer: pl.Trainer, method: BaseDIP, measurement: Measurement) -> list[RunFolder]:
         if self.run_dir is not None:
             root = Path(self.run_dir)
             if measurement.batch_size == 1:
@@ -143,7 +151,7 @@ class ResultWriter(Checkpoint):
         self.rows.flush(self.run_folders)
         for member, folder in enumerate(self.run_folders):
             images = member_images(pl_module, member)
-            summary = self._summary(trainer, pl_module, member)
+            summary = member_summary(trainer, pl_module, member)
             folder.write_images(images, image_attributes(pl_module.measurement, member))
             if self.preview:
                 try:
@@ -171,47 +179,8 @@ class ResultWriter(Checkpoint):
         """Bring the rows back."""
         self.rows.load_state_dict(state_dict["rows"])
 
-    def _summary(self, trainer: pl.Trainer, method: BaseDIP, member: int) -> dict[str, Any]:
-        measurement, ending = method.measurement, method.ending(member)
-        scores: dict[str, Any] = {"psnr": None, "ssim": None, "nmse": None, "oracle_iteration": None}
-        others: dict[str, Any] = {}
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if hasattr(callback, "summary"):
-                part = callback.summary(member)
-                if "psnr" in part:
-                    scores.update(part)
-                else:
-                    others[part.get("rule", type(callback).__name__)] = part
-        return {
-            "method": method.name,
-            "task": measurement.task,
-            "measurement": measurement.ids[member],
-            "seed": method.member_seeds(measurement)[member],
-            "iterations": ending.iteration,
-            "stopped_by": ending.reason,
-            "seconds": round(ending.seconds, 3),
-            "seconds_per_iteration": ending.seconds / max(ending.iteration, 1),
-            **scores,
-            "callbacks": others,
-            **circumstances(measurement, method.device),
-        }
-
 
 def run_folders(trainer: pl.Trainer) -> list[RunFolder]:
     """Run folders of the fit, one for each member; none where no :class:`ResultWriter` is among the callbacks."""
     writers: Sequence[Any] = [c for c in trainer.callbacks if isinstance(c, ResultWriter)]  # type: ignore[attr-defined]
     return list(writers[0].run_folders) if writers else []
-
-
-def member_images(method: BaseDIP, member: int) -> dict[str, Any]:
-    """Images of one member as arrays ``[C, H, W]``; average, uncertainty and target where there are any."""
-    measurement = method.measurement
-    images: dict[str, Tensor | None] = {
-        "estimate": method.estimate,
-        "last": method.last_output,
-        "initial": measurement.initial,
-        "average": method.reports.get("average"),
-        "uncertainty": method.reports.get("uncertainty"),
-        "target": measurement.target,
-    }
-    return {name: image[member].float().cpu().numpy() for name, image in images.items() if image is not None}
