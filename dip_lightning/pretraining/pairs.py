@@ -17,15 +17,17 @@ from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.inputs import Normalisation, minmax
 from dip_lightning.physics.acquisition import Acquisition
 
-_TRAINING, _VALIDATION = 0, 1
+# The last number of an image's seed. Zeros at the end of a seed do not count, so that one would make the seed of a
+# phantom, which has no third number.
+_TRAINING, _VALIDATION = 1, 2
 
 
 class EllipsePairs(pl.LightningDataModule):
     """Random ellipses, measured: the network learns to go from first estimate to image.
 
-    Nothing is stored. Image ``i`` of epoch ``e`` has the seed ``(seed, 0, e * images + i)``, so that every epoch has
-    new images and an interrupted training continues with the ones that come next. Validation images have seeds of
-    their own, and those of the DataModule ``Phantom`` are yet others.
+    Nothing is stored. Image ``i`` of epoch ``e`` has the seed ``(seed, e * images + i, 1)``, so that every epoch has
+    new images and an interrupted training continues with the ones that come next. Validation images have the seeds
+    ``(seed, i, 2)``, and those of the DataModule ``Phantom`` are yet others.
 
     Args:
         acquisition: Measures the images; the one that the fit will have.
@@ -89,13 +91,13 @@ class EllipsePairs(pl.LightningDataModule):
         """Simulate one pair.
 
         Args:
-            split: 0 for training, 1 for validation.
+            split: 1 for training, 2 for validation.
             index: Which image.
 
         Returns:
             First estimate and image, each ``[1, size, size]``.
         """
-        seed = (self.seed, split, index)
+        seed = (self.seed, index, split)
         image = ellipse_image(random_ellipses(seed), self.size, self.samples)[None]
         physics: Physics = self.physics
         noise_seed = int(np.random.SeedSequence(seed).generate_state(1)[0])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
 import torch
 
 from dip_lightning.cli import main
+from dip_lightning.data import Phantom
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.networks import UNet
-from dip_lightning.physics import ParallelBeamCT, RelativeGaussian
+from dip_lightning.physics import AdditiveGaussian, Denoising, ParallelBeamCT, RelativeGaussian
 from dip_lightning.pretraining import EllipsePairs, ParameterTrajectory, SupervisedPretraining
 from tests.pretrained import configuration, pretrain
 
@@ -64,20 +66,44 @@ def test_images_are_decided_by_their_number_and_differ() -> None:
         return data
 
     data = pairs()
-    images = [data.pair(split, index)[1] for split in (0, 1) for index in range(3)]
-    assert len({image.sum().item() for image in images}) == len(images)
-    first, image = data.pair(0, 2)
-    again, same = pairs().pair(0, 2)
+    first, image = data.pair(1, 2)
+    again, same = pairs().pair(1, 2)
     assert torch.equal(first, again)
     assert torch.equal(image, same)
     assert first.shape == image.shape == (1, 16, 16)
     assert 0 <= image.min() <= image.max() <= 1
 
 
+@pytest.mark.parametrize("seed", [0, 3])
+def test_training_validation_and_phantoms_have_no_image_in_common(seed: int) -> None:
+    acquisition = ParallelBeamCT(views=4)
+    data = EllipsePairs(acquisition, size=16, images=5, validation_images=5, batch_size=5, seed=seed, samples=4)
+    data.setup("fit")
+    (training,), (validation,) = (list(loader) for loader in (data.train_dataloader(), data.val_dataloader()))
+    phantoms = [Phantom(acquisition, kind="ellipses", size=16, seed=seed, index=i).image(i)[0] for i in range(5)]
+    images = [*training[1], *validation[1], *phantoms]
+    assert len({image.numpy().tobytes() for image in images}) == 15
+
+
+def test_every_image_has_noise_of_its_own() -> None:
+    data = EllipsePairs(Denoising(AdditiveGaussian(0.1)), size=16)
+    data.setup("fit")
+    noise = [(noisy - image).flatten() for noisy, image in (data.pair(1, index) for index in range(2))]
+    assert torch.corrcoef(torch.stack(noise))[0, 1].abs() < 0.3
+
+
+def test_psnr_of_the_validation_is_the_mean_over_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, logged = SupervisedPretraining(torch.nn.Identity()), {}
+    monkeypatch.setattr(module, "log", lambda name, value, **_: logged.update({name: float(value)}))
+    errors = torch.tensor([0.1, 0.01]).view(2, 1, 1, 1)  # 20 and 40 dB
+    module.validation_step((errors.expand(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)), 0)
+    assert logged["val_psnr"] == pytest.approx(30)
+
+
 def test_minmax_pairs_are_those_of_the_fit() -> None:
     data = EllipsePairs(ParallelBeamCT(views=6), size=16, normalise="minmax")
     data.setup("fit")
-    first, _ = data.pair(0, 0)
+    first, _ = data.pair(1, 0)
     assert (first.min(), first.max()) == (0, 1)
 
 
@@ -105,6 +131,15 @@ def test_the_trajectory_is_bounded_and_evenly_spaced(tmp_path: Path) -> None:
     )
     assert steps[-1] == 96
     assert torch.allclose(content["samples"][-1].float(), final, rtol=1e-3, atol=1e-6)
+
+
+def test_a_full_trajectory_is_thinned_at_once() -> None:
+    trajectory, module = ParameterTrajectory(every=1, samples=4), SupervisedPretraining(torch.nn.Conv2d(1, 1, 1))
+    kept = []
+    for step in range(1, 9):
+        trajectory.on_train_batch_end(SimpleNamespace(global_step=step), module, None, None, 0)  # type: ignore[arg-type]
+        kept.append(list(trajectory._kept))
+    assert kept == [[1], [1, 2], [1, 2, 3], [2, 4], [2, 4], [2, 4, 6], [2, 4, 6], [4, 8]]
 
 
 @pytest.mark.parametrize("wrong", [{"every": 0}, {"samples": 1}, {"precision": "float8"}])
