@@ -23,19 +23,26 @@ TRAINER_DEFAULTS = {
 
 
 class PretrainCLI(LightningCLI):
-    """LightningCLI of one command, with ``best.ckpt`` by validation loss and ``last.ckpt``."""
+    """LightningCLI of one command, with ``best.ckpt`` by validation loss and ``last.ckpt`` of the last epoch."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the checkpoint to continue from, and the callback that writes checkpoints."""
+        """Add the checkpoint to continue from, and the callbacks that write checkpoints.
+
+        There are two: since Lightning 2.6, ``save_last`` writes ``last.ckpt`` with a new best alone.
+        """
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to continue, or 'last'.")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
+        parser.link_arguments("checkpoint.dirpath", "last_checkpoint.dirpath")
         parser.set_defaults(
             {
                 "checkpoint.monitor": "val_loss",
                 "checkpoint.filename": "best",
-                "checkpoint.save_last": True,
                 "checkpoint.save_on_train_epoch_end": True,
                 "checkpoint.enable_version_counter": False,
+                "last_checkpoint.filename": "last",
+                "last_checkpoint.save_on_train_epoch_end": True,
+                "last_checkpoint.enable_version_counter": False,
             }
         )
 
@@ -77,7 +84,6 @@ def main(arguments: list[str]) -> int:
         args=arguments,
     )
     cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.checkpoint())
-    for callback in cli.trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint):
-            print(f"Weights: {callback.best_model_path} (best), {callback.last_model_path} (last)")
+    best, last = (cli.config_init[name].best_model_path for name in ("checkpoint", "last_checkpoint"))
+    print(f"Weights: {best} (best), {last} (last)")
     return 0

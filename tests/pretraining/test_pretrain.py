@@ -33,6 +33,15 @@ def test_validation_loss_falls(tmp_path: Path) -> None:
     assert losses[4] < 0.8 * losses[1]
 
 
+def test_the_last_checkpoint_is_that_of_the_last_epoch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where the validation loss has not fallen since the first."""
+    pretrain(tmp_path, "--trainer.max_epochs=3", "--data.images=8", "--model.optimizer.init_args.lr=0")
+    folder = tmp_path / "checkpoints"
+    epochs = {path.name: torch.load(path, weights_only=True)["epoch"] for path in folder.iterdir()}
+    assert epochs == {"best.ckpt": 0, "last.ckpt": 2}
+    assert f"Weights: {folder / 'best.ckpt'} (best), {folder / 'last.ckpt'} (last)" in capsys.readouterr().out
+
+
 def test_continued_equals_uninterrupted(tmp_path: Path) -> None:
     """Weights and trajectory, bit for bit: new images in every epoch come from their number alone."""
     through, stopped = tmp_path / "through", tmp_path / "stopped"
