@@ -8,7 +8,15 @@ from fake_data.fastmri import write_volume
 from fake_data.lodopab import write_files
 from jsonargparse import ArgumentParser
 
-from dip_lightning.data import CBSD68, DataExchangeCT, FastMRI, LoDoPaB, MeasurementDataModule, NiftiSlices
+from dip_lightning.data import (
+    CBSD68,
+    DataExchangeCT,
+    FastMRI,
+    LoDoPaB,
+    MeasurementDataModule,
+    NiftiSlices,
+    TrajectoryKSpace,
+)
 
 BLOCKS = Path(__file__).parents[2] / "configs" / "data"
 DENOISING = {"class_path": "dip_lightning.physics.Denoising"}
@@ -66,6 +74,24 @@ def test_fastmri(tmp_path, monkeypatch):
     single = build(block)
     single.setup("fit")
     assert single.measurement.y.shape == single.measurement.target.shape
+
+
+@pytest.mark.filterwarnings("ignore")  # mri-nufft's own, of libraries that it would like to have
+def test_spiral(data_root, monkeypatch):
+    pytest.importorskip("mrinufft", reason="mri-nufft is not installed")
+    pytest.importorskip("finufft", reason="finufft is not installed")
+    monkeypatch.setenv("DIP_LIGHTNING_DATA", str(data_root))
+    block = shipped("mri_spiral8")
+    block["init_args"]["image_size"] = 64
+    module = build(block)
+    assert isinstance(module, TrajectoryKSpace)
+    module.setup("fit")
+    measurement = module.measurement
+    assert measurement.ids == ("spiral8",)
+    assert measurement.image_shape == (2, 64, 64)
+    assert measurement.y.shape[:3] == (1, 2, 8)
+    assert (measurement.metadata["shots"], measurement.metadata["shots_measured"]) == (15, 60)
+    assert measurement.target is not None
 
 
 @pytest.mark.parametrize("task", ["denoising", "inpainting", "deblurring", "superresolution"])
