@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from dip_lightning import methods as suite
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods import BaseDIP
 from tests.methods.registry import METHODS
@@ -51,6 +52,10 @@ def build(name: str, **options: Any) -> BaseDIP:
     entry = METHODS[name]
     defaults = {"outer_steps": OUTER, "inner_steps": 2, "seed": 3, "optimizer": partial(torch.optim.Adam, lr=1e-2)}
     return entry.factory(network=(entry.network or TinyNetwork)(), **{**defaults, **entry.options, **options})
+
+
+def test_every_method_is_in_the_registry() -> None:
+    assert {type(build(name)).__name__ for name in METHODS} == set(suite.__all__) - {"BaseDIP"}
 
 
 def same(one: BaseDIP, other: BaseDIP) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from dip_lightning import networks as suite
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.networks import (
     MediumUNet,
@@ -28,6 +29,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "shallow": ShallowUNet,
     "small": SmallUNet,
     "unet_group": lambda *channels: UNet(*channels, channels=(8, 16, 16), norm="group", downsampling="stride"),
+    "random_projector": RandomProjectorNet,
     "s2s": lambda *channels: S2SNet(*channels, channels=8, decoder_channels=16, scales=3),
     "skip": lambda *channels: SkipNet(*channels, channels=(8, 8, 8)),
     "skip_zeros": lambda *channels: SkipNet(*channels, channels=(8, 8), padding="zeros"),
@@ -45,6 +47,13 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 @pytest.fixture(params=NETWORKS, name="build")
 def _build(request: pytest.FixtureRequest) -> Callable[..., nn.Module]:
     return NETWORKS[request.param]
+
+
+def test_every_network_is_in_the_list() -> None:
+    listed = {type(build(1, 1)) for build in NETWORKS.values()}
+    public = {kind for kind in map(vars(suite).get, suite.__all__) if isinstance(kind, type)}
+    decoders = {suite.ConvDecoder, suite.DeepDecoder}  # of one size of image: test_decoders.py
+    assert public - decoders - {suite.StackedNetwork} == listed
 
 
 @pytest.mark.parametrize(("in_channels", "out_channels"), [(1, 1), (2, 2), (5, 3)])

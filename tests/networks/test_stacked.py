@@ -10,7 +10,7 @@ from torch import nn
 
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.functional.gradients import clip_member_gradients
-from dip_lightning.networks import DeepDecoder, SkipNet, StackedNetwork, UNet, reinitialise
+from dip_lightning.networks import DeepDecoder, RandomProjectorNet, SkipNet, StackedNetwork, UNet, reinitialise
 
 SEEDS = [4, 9, 2]
 
@@ -27,6 +27,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "unet_group": lambda: UNet(channels=(8, 8), norm="group"),
     "skip": lambda: SkipNet(1, channels=(4, 4), skip_channels=2),
     "skip_nearest": lambda: SkipNet(1, channels=(4, 4), skip_channels=0, upsampling="nearest", downsampling="avg"),
+    "random_projector": lambda: RandomProjectorNet(1, 1, channels=(4,), skip_channels=2),
     "decoder": lambda: DeepDecoder(1, channels=(4, 4)),
     "plain": plain,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import isabstract
 
 import pytest
 import torch
@@ -34,6 +35,13 @@ ACQUISITIONS: dict[str, tuple[Callable[[], Acquisition], int]] = {
     "super_resolution": (lambda: suite.SuperResolution(), 1),
     "compressed_sensing": (lambda: suite.CompressedSensing(), 1),
 }
+
+
+def test_every_acquisition_is_in_the_list() -> None:
+    """But those that need weights or packages of their own."""
+    public = {kind for kind in vars(suite).values() if isinstance(kind, type) and issubclass(kind, Acquisition)}
+    listed = {type(build()) for build, _ in ACQUISITIONS.values()}
+    assert {kind for kind in public if not isabstract(kind)} == listed | {suite.NonlinearBlur, suite.TrajectoryMRI}
 
 
 @pytest.fixture(params=ACQUISITIONS, name="case")
