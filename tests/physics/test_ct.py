@@ -73,6 +73,9 @@ def test_initial_image_fits_the_data_in_scale_and_sign():
     assert float(measurement.initial.min()) >= 0
     scale = least_squares_scale(measurement.physics.A(measurement.initial), measurement.y)
     torch.testing.assert_close(scale, torch.ones(1, 1, 1, 1))
+    factors = torch.tensor([2.0, -0.5]).view(2, 1, 1, 1)
+    predicted = torch.rand(2, 1, 5, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(least_squares_scale(predicted, factors * predicted), factors)
     assert float(least_squares_scale(torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2))) == 1
 
 

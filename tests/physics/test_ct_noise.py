@@ -55,6 +55,7 @@ def test_photon_noise_does_not_depend_on_the_units_of_the_data():
         {"noise": PoissonCounts(), "attenuation": mu},
         {"noise": PoissonCounts(), "attenuation": mu, "pixel_units": False},
         {"noise": PoissonCounts(mu_max=mu), "pixel_units": False},
+        {"noise": PoissonCounts(mu_max=mu), "attenuation": 3 * mu},  # what the noise itself says counts
     ]
     in_mm = []
     for setting in settings:

@@ -54,6 +54,20 @@ def test_absolute_values_from_exact_line_integrals(geometry):
     assert abs(float((image * expected).sum() / expected.square().sum()) - 1) < 0.01
 
 
+def test_rays_far_from_the_central_one_are_weighted_by_their_cosine():
+    geometry = fan(source_origin=36.0, source_detector=60.0, detectors=161, views=360)
+    blob = Blob(centre=(12.0, -9.0))
+    assert (
+        relative_error(filtered_back_projection(blob.line_integrals(geometry), geometry), blob.image(geometry)) < 0.02
+    )
+
+
+def test_detail_finer_than_a_pixel_is_left_out():
+    geometry = parallel(detectors=200, detector_spacing=0.3)
+    y = torch.cos(0.8 * torch.pi * torch.arange(200.0)).expand(1, 1, len(geometry.angles), -1)
+    assert filtered_back_projection(y, geometry).abs().max() < 0.05
+
+
 def test_units_follow_the_operator():
     geometry = parallel(views=90)
     for scale in (1.0, 1 / geometry.pixel_size, 0.05):

@@ -132,6 +132,13 @@ def test_scaled_by_the_zero_filled_image_alone():
     assert measurement.units == "maximum of the zero-filled image"
 
 
+def test_a_reference_image_is_scaled_with_the_target():
+    scaled = phantom(CartesianMRI(coils=SimulatedCoils(4)), kind="ellipses", reference=5)
+    plain = phantom(CartesianMRI(coils=SimulatedCoils(4), normalise=False), kind="ellipses", reference=5)
+    assert scaled.metadata["scale"][0] != pytest.approx(1, abs=0.1)
+    torch.testing.assert_close(scaled.reference, plain.reference * scaled.metadata["scale"][0])
+
+
 def test_conjugate_gradients_solve_the_noiseless_problem():
     first = phantom(CartesianMRI(coils=SimulatedCoils(8)))
     best = phantom(CartesianMRI(coils=SimulatedCoils(8), initial="cg"))
