@@ -36,6 +36,15 @@ def test_discrepancy_stops_at_the_first_residual_of_the_noise() -> None:
         assert rule.summary()["statistic"] == pytest.approx(LEVELS[expected - 1] / sigma)
 
 
+def test_recorded_is_the_first_that_crosses_and_none_after_it() -> None:
+    images = constant_images(LEVELS)
+    dip, rule = scripted(images), DiscrepancyStopping(action="record")
+    fit(dip, denoising(images, noise_level=1.0), [rule])
+    assert (dip.iteration, rule.summary()["iteration"], rule.summary()["stopped_at"]) == (len(LEVELS), 4, 4)
+    assert rule.summary()["statistic"] == pytest.approx(1.0)
+    assert torch.equal(dip.reports["recorded_discrepancy_1"], images[3])
+
+
 def test_discrepancy_never_reached_selects_nothing() -> None:
     images = constant_images(LEVELS)
     dip, rule = scripted(images), DiscrepancyStopping(noise_level=0.1)

@@ -27,6 +27,7 @@ from dip_lightning.errors import ConfigurationError, MeasurementError
 from dip_lightning.inputs import InitialEstimate, UniformNoise
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods import DIP, SGLDDIP, ASeqDIP, BaseDIP, SelfGuidedDIP, TVDIPSplitting
+from dip_lightning.physics.masked import leave_out
 from tests.methods.test_battery import SaveAt, problem, same
 from tests.support import Shrink, TinyNetwork, complex_measurement, fit, matrix_measurement
 
@@ -174,6 +175,34 @@ def test_an_update_that_makes_the_estimate_comes_before() -> None:
     callbacks = [SUREStopping(), ProximalInputUpdate(report=True)]
     with pytest.raises(ConfigurationError, match="put it before SUREStopping"):
         fit(method(ASeqDIP, initial_input=InitialEstimate()), measurement(), callbacks)
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_averaged_outputs_have_averaged_differences(corrected: bool) -> None:
+    rule, w, outputs = SUREStopping(), 0.8, []
+
+    class Keep(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+            outputs.append(rule._twin.output)
+
+    followed = method(DIP, initial_input=UniformNoise(1), inner_steps=1)
+    fit(followed, measurement(), [OutputAveraging(w, corrected), rule, Keep()])
+    weights = [w**4, *((1 if corrected else 1 - w) * w**past for past in (3, 2, 1, 0))]
+    twin = sum(weight * output for weight, output in zip(weights, outputs, strict=True)) / sum(weights)
+    assert torch.allclose(rule._twin.estimate, twin, atol=1e-12)
+
+
+def test_data_that_were_not_measured_are_neither_probed_nor_counted() -> None:
+    whole, kept = measurement(), torch.ones(1, 20, dtype=torch.float64)
+    kept[0, ::3] = 0
+    masked = replace(whole, y=kept * whole.y, physics=leave_out(whole.physics, kept))
+    rule, followed = SUREStopping(0.1), method(DIP, initial_input=UniformNoise(1), outer_steps=1, inner_steps=1)
+    fit(followed, masked, [rule])
+    assert torch.equal(rule._probe.abs(), kept)
+    data, twin = (masked.physics.A(output) for output in (followed.last_output, rule._twin.output))
+    m = kept.sum()
+    risk = (data - masked.y).square().sum() / m - 0.01 + 2 * 0.01 * (rule._probe * (twin - data)).sum() / 0.1 / m
+    assert followed.record["stop_statistic"].item() == pytest.approx(risk.item(), rel=1e-9)
 
 
 def test_follows_the_error_of_a_denoised_image() -> None:

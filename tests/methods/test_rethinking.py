@@ -169,6 +169,13 @@ def test_in_mixed_precision_the_operator_stays_in_single_precision() -> None:
     assert not [values for values in seen if values.dtype == torch.bfloat16]
 
 
+def test_data_below_zero_have_no_poisson_noise() -> None:
+    method = RethinkingDIP(noise_model="poisson", gain=0.02, **options())
+    measurement = problem()
+    assert measurement.y.min() < 0
+    assert torch.equal(method.variance(measurement), 0.02 * torch.relu(measurement.y))
+
+
 def test_says_what_it_needs() -> None:
     with pytest.raises(MeasurementError, match="needs the noise level"):
         fit(RethinkingDIP(**options(network=double_network().float())), noisy_image(noise_level=None))

@@ -11,6 +11,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import StepLR
 
 from dip_lightning.callbacks import BestLoss, EarlyStoppingWMV, LearnedInput, PosteriorSamples
 from dip_lightning.errors import ConfigurationError, MeasurementError, MissingCallbackError
@@ -260,18 +261,20 @@ def test_sglddip_equals_the_direct_loop() -> None:
     same_parameters(network, direct)
 
 
-def test_sgld_noise_has_the_stated_variance_and_spares_other_parameters() -> None:
+@pytest.mark.parametrize("gamma", [1.0, 0.1])
+def test_sgld_noise_has_the_stated_variance_and_spares_other_parameters(gamma: float) -> None:
+    """Also where a scheduler lowers the rate, here by ``gamma`` after half of the steps."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 40, 3, padding=1), nn.GroupNorm(4, 40), nn.Conv2d(40, 1, 3, padding=1))
     before = [parameter.detach().clone() for parameter in network.parameters()]
     lr, kappa, steps = 1e-3, 2.0, 10
     method = SGLDDIP(
         param_noise_sigma=kappa, network=network, initial_input=UniformNoise(1), reinitialise=False, outer_steps=steps,
-        optimizer=partial(_NoStep, lr=lr), seed=1,
+        optimizer=partial(_NoStep, lr=lr), lr_scheduler=partial(StepLR, step_size=steps // 2, gamma=gamma), seed=1,
     )  # fmt: skip
     fit(method, matrix_measurement(), [LearnedInput(0.1)], precision="32-true")
     for parameter, old in zip(network.parameters(), before, strict=True):
-        moved = (parameter.detach() - old) / (kappa * lr * steps**0.5)
+        moved = (parameter.detach() - old) / (kappa * lr * (steps / 2 * (1 + gamma**2)) ** 0.5)
         if parameter.ndim == 4:
             assert moved.mean().abs() < 4 / moved.numel() ** 0.5
             assert moved.var().item() == pytest.approx(1, abs=4 * (2 / moved.numel()) ** 0.5)
