@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +33,9 @@ from dip_lightning.compare.baselines import (
     run_baseline,
 )
 from dip_lightning.compare.baselines.base import Baseline
+from dip_lightning.compare.baselines.diffusion_base import DiffusionSampler
 from dip_lightning.compare.baselines.run import _Watch
+from dip_lightning.compare.baselines.weights import by_discrepancy, by_held_out
 from dip_lightning.compare.execute import execute
 from dip_lightning.compare.jobs import expand
 from dip_lightning.compare.plan import load_plan
@@ -91,6 +94,24 @@ def test_total_variation_of_a_two_pixel_image_in_closed_form():
     measurement = Measurement(y, deepinv.physics.Denoising(), y, ids=("pair",), task="denoising")
     image = reconstruct(TotalVariation(weight=0.1, iterations=60, inner_iterations=100), measurement)
     torch.testing.assert_close(image.flatten(), torch.tensor([0.1, 0.9]), atol=6e-3, rtol=0)
+
+
+def test_discrepancy_finds_the_weight_of_a_residual_in_closed_form():
+    # The image y / (1 + w) leaves a residual of |y| w / (1 + w).
+    y, sigma, tau, w = torch.ones(1, 1, 8, 8), 0.1, 2.0, 0.25
+    measurement = Measurement(y, deepinv.physics.Denoising(), y, ids=("ones",), task="denoising", noise_level=sigma)
+    found = by_discrepancy(measurement, measurement.physics, lambda y, _, x, w: y / (1 + w), 1.0, tau, "test")
+    assert found == pytest.approx(w, rel=5e-3)
+
+
+def test_a_weight_of_held_out_data_grows_by_the_data_that_were_kept():
+    # The image is exact for the weight 1, and the more wrong the farther the weight is from it.
+    y = torch.ones(1, 1, 8, 8)
+    measurement = Measurement(y, deepinv.physics.Denoising(), y, ids=("ones",), task="denoising")
+    found = by_held_out(
+        measurement, measurement.physics, lambda _, __, w: (1 + math.log(w)) * y, 1.0, 0.2, "sample", seed=0
+    )
+    assert found == pytest.approx(1 / (1 - 0.2))
 
 
 def test_total_variation_denoises_and_the_rule_reaches_the_noise_level():
@@ -204,6 +225,22 @@ def test_samplers_run_and_depend_on_the_seed_alone(sampler, tmp_path):
     assert first.isfinite().all()
     torch.testing.assert_close(first, again, rtol=0, atol=0)
     assert not torch.equal(first, other)
+
+
+class ReturnsTheStart(DiffusionSampler):
+    """Keeps the data that it was given."""
+
+    def sample(self, y: Tensor, physics: Any, sigma: float, start: Tensor, denoiser: nn.Module) -> Tensor:
+        self.y, self.sigma = y, sigma
+        return start
+
+
+def test_samplers_see_images_from_0_to_1_and_data_of_such():
+    measurement = matrix_measurement(value_range=(-1.0, 3.0), noise_level=0.2)
+    sampler = ReturnsTheStart(TinyDenoiser(), "untrained")
+    torch.testing.assert_close(reconstruct(sampler, measurement), measurement.initial)
+    torch.testing.assert_close(sampler.y, measurement.physics.A((measurement.target + 1) / 4))
+    assert sampler.sigma == pytest.approx(0.05)
 
 
 def test_sampler_says_which_weights_are_missing(tmp_path):
