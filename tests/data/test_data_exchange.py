@@ -12,11 +12,11 @@ from dip_lightning.errors import ConfigurationError, MeasurementError
 AXIS, RADIUS, MU = 34.5, 12.0, 0.02
 
 
-def write(path, views=91, drop="", **changes):
-    """A disc of attenuation MU per bin, off centre, about an axis at column AXIS; two rows, flats and darks."""
+def write(path, views=91, drop="", axis=AXIS, **changes):
+    """A disc of attenuation MU per bin, off centre, about an axis at this column; two rows, flats and darks."""
     angles = np.linspace(0, 180, views, endpoint=False)
     radians = np.deg2rad(angles)[:, None]
-    bins = np.arange(80) - AXIS - (6 * np.cos(radians) + 4 * np.sin(radians))
+    bins = np.arange(80) - axis - (6 * np.cos(radians) + 4 * np.sin(radians))
     chords = 2 * MU * np.sqrt(np.clip(RADIUS**2 - bins**2, 0, None))
     counts = 100 + 9000 * np.exp(-np.stack([chords, 0.5 * chords], axis=1))
     content = {
@@ -47,6 +47,12 @@ def test_reconstruction_has_the_right_place_and_units(tmp_path):
     assert measurement.noise_level is None
     residual = measurement.physics.A(measurement.target) - measurement.y
     assert residual.norm() / measurement.y.norm() < 0.05
+
+
+@pytest.mark.parametrize("views", [91, 31])
+def test_rotation_axis_between_the_steps_of_the_search(tmp_path, views):
+    scan = read_scan(write(tmp_path / "disc.h5", views=views, axis=34.3), 0)
+    assert find_rotation_axis(scan) == pytest.approx(34.3, abs=0.08)
 
 
 def test_sparse_views_and_rows(tmp_path):

@@ -82,6 +82,7 @@ def test_combined_target_has_the_maps_of_the_fit(folder):
 
 def test_index_slice_and_batch(folder):
     assert load(folder, index=2).ids == ("file1000003_slice02",)
+    assert load(folder, index=1).ids == ("file1000002_slice02",)  # the second of the middle two
     assert load(folder, index=1, slice=3).ids == ("file1000002_slice03",)
     assert load(folder, slice="all", index=4).ids == ("file1000002_slice01",)
     both = load(folder, slice=0, index=1, batch=2)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from dip_lightning.errors import MeasurementError
-from dip_lightning.functional.metrics import METRICS, Scorer, score
+from dip_lightning.functional.metrics import METRICS, Scorer, centre_crop, score
 from dip_lightning.measurement import Measurement
 
 
@@ -29,6 +29,12 @@ def smooth(members: int = 2, channels: int = 1, size: int = 24) -> Tensor:
     generator = torch.Generator().manual_seed(3)
     coarse = torch.rand(members, channels, size // 4, size // 4, generator=generator)
     return torch.nn.functional.interpolate(coarse, size=(size, size), mode="bilinear")
+
+
+def test_the_odd_pixel_of_a_centre_is_left_over_at_the_end() -> None:
+    image = torch.arange(20.0).reshape(4, 5)
+    assert torch.equal(centre_crop(image, (1, 4)), image[1:2, :4])
+    assert torch.equal(centre_crop(image, (9, 2)), image[:, 1:3])
 
 
 def test_psnr_is_that_of_torchmetrics() -> None:
