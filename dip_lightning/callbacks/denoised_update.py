@@ -42,6 +42,10 @@ class DenoisedInputUpdate(ProximalInputUpdate):
         report: Whether the estimate is data-consistent too (not denoised); see :class:`ProximalInputUpdate`.
         output: ``last``, ``recomputed`` or ``average``, as in :class:`InputUpdate`.
         every: Outer steps between two updates.
+        share: Share of the new input in the estimate, from 0 to 1; the rest is the average of the outputs (the
+            output, where they are not averaged), or what ``report`` makes of it. The input is ahead of the network, and
+            the two err in different ways. With a share, put this callback behind the averaging and before stopping
+            rules.
 
     Raises:
         ConfigurationError: If an option is out of range.
@@ -57,14 +61,23 @@ class DenoisedInputUpdate(ProximalInputUpdate):
         report: bool = False,
         output: Output = "last",
         every: int = 1,
+        share: float = 0.0,
     ) -> None:
         super().__init__(weight, iterations, report, output, every)
         if strength <= 0 or largest <= 0:
             raise ConfigurationError(f"strength={strength} and largest={largest} must be positive.")
+        if not 0 <= share <= 1:
+            raise ConfigurationError(f"share={share} must be from 0 to 1.")
+        self.share = share
         self.denoiser = BlockMatching() if denoiser is None else denoiser
         self.strength = strength
         self.largest = largest
         self._known: tuple[Measurement, Tensor] | None = None
+
+    @property
+    def makes_estimate(self) -> bool:
+        """Whether the estimate is made here; see the base class."""
+        return super().makes_estimate or self.share > 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: BaseDIP) -> None:  # type: ignore[override]
         """Bring the denoiser to the fit's device; see the base class.
@@ -79,7 +92,11 @@ class DenoisedInputUpdate(ProximalInputUpdate):
         """Solve from the output, denoise; report."""
         solved = super().new_input(pl_module, output)
         average = pl_module.reports.get("average", output)
-        return denoise_members(self.denoiser, solved, self.noise(average, pl_module.measurement).tolist())
+        denoised = denoise_members(self.denoiser, solved, self.noise(average, pl_module.measurement).tolist())
+        if self.share:
+            rest = pl_module.reports["consistent"] if self.report else average
+            pl_module.report("consistent", torch.lerp(rest, denoised, self.share))
+        return denoised
 
     def noise(self, image: Tensor, measurement: Measurement) -> Tensor:
         """Say how strongly to denoise.

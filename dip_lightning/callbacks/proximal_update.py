@@ -56,6 +56,11 @@ class ProximalInputUpdate(_InputUpdate):
         self.report = report
         self._norm: tuple[Measurement, Tensor] | None = None
 
+    @property
+    def makes_estimate(self) -> bool:
+        """Whether the estimate is made here, and rules that look at it have to come later."""
+        return self.report
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: BaseDIP) -> None:  # type: ignore[override]
         """Check that the physics is linear; see the base class.
 

@@ -142,9 +142,9 @@ class SUREStopping(StoppingRule, IterateHook):
     def _check_place(self, trainer: pl.Trainer) -> None:
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
         for later in callbacks[callbacks.index(self) :]:
-            if isinstance(later, ProximalInputUpdate) and later.report:
+            if isinstance(later, ProximalInputUpdate) and later.makes_estimate:
                 name = type(later).__name__
-                raise ConfigurationError(f"{name} with report: true makes the estimate: put it before SUREStopping.")
+                raise ConfigurationError(f"{name} makes the estimate here: put it before SUREStopping.")
 
 
 def _shifted(measurement: Measurement, change: Tensor) -> Measurement:

@@ -85,6 +85,23 @@ def test_the_average_gives_the_residual_and_on_request_the_image() -> None:
     torch.testing.assert_close(fitted.stored_input, expected, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("output", ["last", "average"])
+def test_the_estimate_has_its_share_of_the_new_input(output: Any) -> None:
+    fitted = method()
+    fit(fitted, matrix_measurement(), [OutputAveraging(0.5), DenoisedInputUpdate(Shrink(), share=0.7, output=output)])
+    expected = 0.7 * fitted.stored_input + 0.3 * fitted.reports["average"]
+    torch.testing.assert_close(fitted.estimate, expected, rtol=1e-12, atol=1e-14)
+    whole, silent = method(), method()
+    fit(whole, matrix_measurement(), [DenoisedInputUpdate(Shrink(), share=1.0, output="last")])
+    assert torch.equal(whole.estimate, whole.stored_input)
+    update, consistent = DenoisedInputUpdate(Shrink(), report=True, share=0.5, output=output), method()
+    fit(consistent, matrix_measurement(), [OutputAveraging(0.5), update])
+    solved = update.solve(consistent.reports["average"], consistent.measurement)
+    torch.testing.assert_close(consistent.estimate, (solved + consistent.stored_input) / 2, rtol=1e-9, atol=1e-12)
+    fit(silent, matrix_measurement(), [OutputAveraging(0.5), DenoisedInputUpdate(Shrink())])
+    assert torch.equal(silent.estimate, silent.reports["average"])
+
+
 def test_an_average_that_nobody_makes_is_refused_before_the_first_step() -> None:
     inputs = Inputs()
     with pytest.raises(ConfigurationError, match="OutputAveraging"):
@@ -100,7 +117,9 @@ def test_without_a_denoiser_it_is_block_matching() -> None:
     assert not torch.equal(fitted.stored_input, fitted.last_output)
 
 
-@pytest.mark.parametrize("wrong", [{"strength": 0.0}, {"largest": -1.0}, {"weight": 0.0}, {"output": "mean"}])
+@pytest.mark.parametrize(
+    "wrong", [{"strength": 0.0}, {"largest": -1.0}, {"weight": 0.0}, {"output": "mean"}, {"share": 1.5}]
+)
 def test_impossible_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
         DenoisedInputUpdate(**wrong)

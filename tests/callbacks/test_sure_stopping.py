@@ -144,6 +144,7 @@ UPDATES: dict[str, list[Any]] = {
     "average as input": [partial(OutputAveraging, 0.8), partial(InputUpdate, output="average")],
     "proximal": [partial(OutputAveraging, 0.8), partial(ProximalInputUpdate, report=True)],
     "denoised": [partial(DenoisedInputUpdate, Shrink(), report=True)],
+    "denoised share": [partial(OutputAveraging, 0.8), partial(DenoisedInputUpdate, Shrink(), share=0.7)],
 }
 
 
@@ -171,8 +172,9 @@ def test_the_second_fit_has_averages_and_inputs_of_its_own(name: str) -> None:
     assert followed.record["stop_statistic"].item() == pytest.approx(risk.item(), rel=1e-9)
 
 
-def test_an_update_that_makes_the_estimate_comes_before() -> None:
-    callbacks = [SUREStopping(), ProximalInputUpdate(report=True)]
+@pytest.mark.parametrize("update", [ProximalInputUpdate(report=True), DenoisedInputUpdate(Shrink(), share=0.5)])
+def test_an_update_that_makes_the_estimate_comes_before(update: Any) -> None:
+    callbacks = [SUREStopping(), update]
     with pytest.raises(ConfigurationError, match="put it before SUREStopping"):
         fit(method(ASeqDIP, initial_input=InitialEstimate()), measurement(), callbacks)
 
