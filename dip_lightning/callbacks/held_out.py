@@ -54,6 +54,8 @@ class HeldOutStopping(RefittingRule, PreparesMeasurement):
         min_improvement: By which part a new minimum must be below the old one.
         refit: Whether to fit all data again, for one measurement at a time.
         action: ``stop``, or ``record`` only; see :class:`~dip_lightning.callbacks.stopping.StoppingRule`.
+        smoothing: Looks whose mean is compared. A few percent of the data make a noisy statistic, and the smallest of
+            many noisy values comes early where the true one is flat.
 
     Raises:
         ConfigurationError: If an option is out of range.
@@ -73,17 +75,21 @@ class HeldOutStopping(RefittingRule, PreparesMeasurement):
         min_improvement: float = 0.0,
         refit: bool = False,
         action: Action = "stop",
+        smoothing: int = 1,
     ) -> None:
         super().__init__(patience, warmup, min_improvement, action, refit)
-        if not 0 < fraction < 1 or not 0 <= keep_centre < 1 or every < 1:
+        if not 0 < fraction < 1 or not 0 <= keep_centre < 1 or every < 1 or smoothing < 1:
             raise ConfigurationError(
-                f"fraction={fraction} must be in (0, 1), keep_centre={keep_centre} in [0, 1), every={every} at least 1."
+                f"fraction={fraction} must be in (0, 1), keep_centre={keep_centre} in [0, 1), every={every} and "
+                f"smoothing={smoothing} at least 1."
             )
         self.fraction = fraction
         self.unit: Unit = check_option("unit", unit, get_args(Unit))  # type: ignore[assignment]
         self.seed = seed
         self.keep_centre = keep_centre
         self.every = every
+        self.smoothing = smoothing
+        self._recent: list[Tensor] = []
         self._held: Tensor | None = None
         self._y: Tensor | None = None
 
@@ -107,17 +113,34 @@ class HeldOutStopping(RefittingRule, PreparesMeasurement):
         assert self._y is not None
         y = pl_module.measurement.y
         self._held, self._y = self._held.to(y.device), self._y.to(y)
+        self._recent = [value.to(y.device) for value in self._recent]
         super().on_train_start(trainer, pl_module)
 
     def statistic(self, pl_module: BaseDIP) -> Tensor | None:
-        """Mean square of the current estimate's residual on the held-out data; see the base class."""
+        """Mean square of the current estimate's residual on the held-out data, averaged; see the base class."""
         if pl_module.outer_step % self.every:
             return None
         assert self._held is not None
         physics: Any = pl_module.measurement.physics
         with torch.no_grad():
             residual = self._held * (physics.physics.A(pl_module.current_estimate) - self._y)
-            return residual.flatten(1).abs().square().sum(1) / self._held.flatten(1).sum(1)
+            value = residual.flatten(1).abs().square().sum(1) / self._held.flatten(1).sum(1)
+        self._recent = [*self._recent, value][-self.smoothing :]
+        return torch.stack(self._recent).mean(0)
+
+    def reset(self) -> None:
+        """Forget what was seen; see the base class."""
+        super().reset()
+        self._recent = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Add the looks that the next mean needs; see the base class."""
+        return {**super().state_dict(), "recent": [value.clone() for value in self._recent]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a checkpoint."""
+        super().load_state_dict(state_dict)
+        self._recent = [value.clone() for value in state_dict["recent"]]
 
     def summary(self, member: int = 0) -> dict[str, Any]:
         """Say what was chosen, and how much was held out; see the base class."""

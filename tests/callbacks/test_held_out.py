@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -54,14 +55,16 @@ class Watch(pl.Callback):
         self.recorded.append(pl_module.record["stop_statistic"].item())
 
 
-def test_selects_the_smallest_held_out_loss() -> None:
-    dip, rule, watch = build(), HeldOutStopping(0.2, patience=500), Watch(problem().y)
+@pytest.mark.parametrize("smoothing", [1, 4])
+def test_selects_the_smallest_held_out_loss(smoothing: int) -> None:
+    dip, rule, watch = build(), HeldOutStopping(0.2, patience=500, smoothing=smoothing), Watch(problem().y)
     fit(dip, problem(), [rule, watch])
-    assert watch.recorded == pytest.approx(watch.values)
-    best = min(range(K), key=lambda k: watch.values[k])
+    values = [fmean(watch.values[max(k - smoothing, 0) : k]) for k in range(1, K + 1)]
+    assert watch.recorded == pytest.approx(values)
+    best = min(range(K), key=lambda k: values[k])
     summary = rule.summary()
     assert (summary["iteration"], summary["held_out"]) == (2 * (best + 1), 4)
-    assert summary["statistic"] == pytest.approx(watch.values[best])
+    assert summary["statistic"] == pytest.approx(values[best])
     assert (summary["unit"], summary["refitted"]) == ("element", False)
 
 
@@ -177,15 +180,17 @@ def test_a_refit_resumes_in_either_pass(tmp_path: Path) -> None:
 def test_resumes_in_the_first_pass(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     through, resumed = build(outer_steps=8), build(outer_steps=8)
-    fit(through, problem(), [HeldOutStopping(0.2), SaveAt(3, path)])
-    fit(resumed, problem(), [HeldOutStopping(0.2)], ckpt_path=str(path))
+    rules = [HeldOutStopping(0.2, smoothing=3), HeldOutStopping(0.2, smoothing=3)]
+    fit(through, problem(), [rules[0], SaveAt(3, path)])
+    fit(resumed, problem(), [rules[1]], ckpt_path=str(path))
     same(through, resumed)
+    assert rules[0].summary() == rules[1].summary()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"fraction": 0.0}, "fraction=0"), ({"unit": "pixel"}, "unit='pixel'"), ({"every": 0}, "every=0"),
-     ({"refit": True, "action": "record"}, "action: record")],
+     ({"smoothing": 0}, "smoothing=0"), ({"refit": True, "action": "record"}, "action: record")],
 )  # fmt: skip
 def test_refuses_what_cannot_be(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
