@@ -1,4 +1,4 @@
-"""Seconds to reach a PSNR on the problem LIDC 30: our recommended configurations and the released form of aSeqDIP.
+"""Seconds to reach a PSNR on the problem LIDC 30: our recommended configuration and the released form of aSeqDIP.
 
 Both run through the command line, as a user's would, one after the other on the same machine; the curve is read from
 ``metrics.csv``. The released form runs for the 840 steps at which it was best; the recommended one to its end. A fit
@@ -67,7 +67,6 @@ def main() -> None:
         short = ["--model.outer_steps=2"] if arguments.quick else []
         runs: dict[str, list[dict[str, float]]] = {
             "recommended": curve("recommended_ct.yaml", Path(folder) / "r", arguments.noise, [seed, *short]),
-            "recommended, fast": curve("recommended_ct_fast.yaml", Path(folder) / "f", arguments.noise, [seed, *short]),
             "released": curve(
                 "aseqdip_ct.yaml",
                 Path(folder) / "a",
