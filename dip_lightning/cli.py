@@ -62,10 +62,14 @@ class SaveRunConfig(SaveConfigCallback):
         """Wait: Lightning's own callback would write before anything has been checked."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write ``config.yaml``; ``dip-lightning fit --config`` on it repeats the run, from its beginning."""
+        """Write ``config.yaml``; ``dip-lightning fit --config`` on it repeats the run, from its beginning.
+
+        The folder stays in it, for ``test`` and ``predict`` read there; that it may be replaced does not.
+        """
         config = self.config.clone()
         for name in ("config", "ckpt_path"):  # a run that was continued is repeated as a whole
             config.pop(name, None)
+        config.record.overwrite = False
         text = self.parser.dump(config)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ResultWriter):

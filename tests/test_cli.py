@@ -72,6 +72,15 @@ def test_a_finished_run_is_not_replaced_unless_asked(tmp_path: Path, capsys: pyt
     assert len((again / "metrics.csv").read_text().splitlines()) == 1 + 3
 
 
+def test_repeating_a_run_that_replaced_another_does_not_replace_it(tmp_path: Path) -> None:
+    assert main(["fit", *SMALL, f"--record.run_dir={tmp_path}", "--record.overwrite=true"]) == 0
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["record"]["overwrite"] is False
+    before = (tmp_path / "summary.json").read_bytes()
+    assert main(["fit", f"--config={tmp_path / 'config.yaml'}"]) == 2
+    assert (tmp_path / "summary.json").read_bytes() == before
+    assert main(["test", f"--config={tmp_path / 'config.yaml'}"]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
