@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning import Trainer
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 import dip_lightning.callbacks
 import dip_lightning.data
@@ -27,12 +27,14 @@ from dip_lightning.callbacks.logger_record import LoggerRecord
 from dip_lightning.callbacks.metrics import ReconstructionMetrics
 from dip_lightning.callbacks.progress import DIPProgress
 from dip_lightning.callbacks.result_writer import ResultWriter
+from dip_lightning.callbacks.saved_config import SaveRunConfig
 from dip_lightning.callbacks.wandb_run import is_wandb, without_unreachable
+from dip_lightning.cli_checks import check_checkpoint, check_seed
 from dip_lightning.cli_errors import cause, one_line
 from dip_lightning.companion import Companion
 from dip_lightning.data.base import MeasurementDataModule
+from dip_lightning.errors import naming
 from dip_lightning.methods.base import BaseDIP
-from dip_lightning.run_folder import CONFIG
 from dip_lightning.side_by_side import Share, one_at_a_time, run_side_by_side, shares
 
 #: Commands beside Lightning's own: the module whose ``main(arguments) -> exit code`` runs each.
@@ -55,28 +57,6 @@ TRAINER_DEFAULTS = {
 }
 
 
-class SaveRunConfig(SaveConfigCallback):
-    """Write the resolved configuration into the run folder, once the folder has been claimed."""
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Wait: Lightning's own callback would write before anything has been checked."""
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write ``config.yaml``; ``dip-lightning fit --config`` on it repeats the run, from its beginning.
-
-        The folder stays in it, for ``test`` and ``predict`` read there; that it may be replaced does not.
-        """
-        config = self.config.clone()
-        for name in ("config", "ckpt_path"):  # a run that was continued is repeated as a whole
-            config.pop(name, None)
-        config.record.overwrite = False
-        text = self.parser.dump(config)
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, ResultWriter):
-                for folder in callback.run_folders:
-                    folder.write_text(CONFIG, text)
-
-
 class DIPCLI(LightningCLI):
     """LightningCLI whose trainer always has the run folder, metrics, progress and checkpoints of this suite.
 
@@ -93,6 +73,13 @@ class DIPCLI(LightningCLI):
         self._arguments: list[str] = kwargs["args"]
         super().__init__(*args, **kwargs)
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and check what Lightning itself would only fail at."""
+        super().parse_arguments(parser, args)
+        config = self.config[self.config["subcommand"]]
+        check_seed(config.seed_everything)
+        check_checkpoint(config.get("ckpt_path"))
+
     def before_instantiate_classes(self) -> None:
         """See whether the work is for several processes, each of which builds its own objects."""
         self.shares = shares(self.config[str(self.subcommand)])
@@ -101,6 +88,15 @@ class DIPCLI(LightningCLI):
         """Build model, data and trainer, unless others do the work."""
         if not self.shares:
             super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Build the trainer; see the base class.
+
+        Raises:
+            ConfigurationError: If Lightning refuses an option's value.
+        """
+        with naming("trainer"):
+            return super().instantiate_trainer(**kwargs)
 
     def _run_subcommand(self, subcommand: str) -> None:
         if self.shares:

@@ -6,7 +6,11 @@ The command line prints their message alone and exits with code 2; anything else
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+#: A message names this many options at most.
+LONGEST_LIST = 10
 
 
 class DIPError(ValueError):
@@ -37,12 +41,14 @@ def near_match(name: str, options: Iterable[str]) -> str:
         options: What would have been understood.
 
     Returns:
-        ``" Did you mean 'x'?"``, or the list of options where none is near.
+        ``" Did you mean 'x'?"``, or the list of options where none is near: of many, the nearest.
     """
     known = sorted(set(options))
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if close:
         return f" Did you mean '{close[0]}'?"
+    if len(known) > LONGEST_LIST:
+        return f" Known, among others: {', '.join(difflib.get_close_matches(name, known, n=LONGEST_LIST, cutoff=0.0))}."
     return f" Known: {', '.join(known)}." if known else ""
 
 
@@ -64,3 +70,21 @@ def check_option(name: str, value: str, options: Iterable[str]) -> str:
     if value not in known:
         raise ConfigurationError(f"{name}={value!r} is unknown.{near_match(str(value), known)}")
     return value
+
+
+@contextmanager
+def naming(option: str) -> Iterator[None]:
+    """Say of a value that another library refuses which option it comes from.
+
+    Args:
+        option: Where the value was given, such as ``model.optimizer``.
+
+    Raises:
+        ConfigurationError: If a ``TypeError`` or a ``ValueError`` comes out of the block.
+    """
+    try:
+        yield
+    except DIPError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"{option}: {error}") from error

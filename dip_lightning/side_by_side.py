@@ -24,7 +24,7 @@ from pytorch_lightning.accelerators import CPUAccelerator
 from dip_lightning.companion import GO, GRACE_SECONDS, STOP, work
 from dip_lightning.compare.locks import JobLock
 from dip_lightning.cores import usable_cores
-from dip_lightning.errors import ConfigurationError
+from dip_lightning.errors import ConfigurationError, naming
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,11 @@ def shares(config: Any) -> list[Share]:
     Raises:
         ConfigurationError: If the configuration cannot be dealt out.
     """
+    if config.trainer.num_nodes != 1:  # with one device as well Lightning would wait for the other machines
+        raise ConfigurationError(
+            f"trainer.num_nodes={config.trainer.num_nodes}: a fit runs on one machine; for several, see "
+            "docs/cluster.md."
+        )
     devices = _devices(config.trainer)
     if len(devices) < 2:
         return []
@@ -77,7 +82,10 @@ def _devices(trainer: Any) -> list[str]:
     if str(trainer.devices) == "1":
         return ["1"]
     silent: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    probe = pl.Trainer(accelerator=trainer.accelerator, devices=trainer.devices, enable_model_summary=False, **silent)
+    with naming("trainer"):
+        probe = pl.Trainer(
+            accelerator=trainer.accelerator, devices=trainer.devices, enable_model_summary=False, **silent
+        )
     if isinstance(probe.accelerator, CPUAccelerator):
         return ["1"] * probe.num_devices
     return [f"[{device}]" for device in probe.device_ids]
@@ -87,8 +95,6 @@ def _check(config: Any, devices: int) -> None:
     where = f"trainer.devices={config.trainer.devices} reconstructs {devices} measurements in {devices} processes"
     if config.trainer.strategy != "auto":
         raise ConfigurationError(f"{where}, which exchange nothing: leave trainer.strategy at auto.")
-    if config.trainer.num_nodes != 1:
-        raise ConfigurationError(f"{where} on one machine; for several, see docs/cluster.md.")
     if "index" not in config.data.init_args:
         raise ConfigurationError(f"{where}, but {config.data.class_path} has no option 'index' to tell them apart.")
     if config.get("ckpt_path") not in (None, "last"):

@@ -81,6 +81,11 @@ def test_what_cannot_be_dealt_out_is_refused(changes: dict[str, Any], expected: 
         shares(configuration(**changes))
 
 
+def test_one_device_waits_for_no_other_machine() -> None:
+    with pytest.raises(ConfigurationError, match="num_nodes=2"):
+        shares(configuration(devices=1, num_nodes=2))
+
+
 def test_two_processes_give_what_two_single_runs_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     together = ["--trainer.devices=2", "--data.index=1", f"--trainer.default_root_dir={tmp_path / 'together'}"]
     logger = ["--trainer.logger=CSVLogger", f"--trainer.logger.save_dir={tmp_path / 'logs'}"]

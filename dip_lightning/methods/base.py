@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from dip_lightning.errors import ConfigurationError
+from dip_lightning.errors import ConfigurationError, naming
 from dip_lightning.functional.losses import distance
 from dip_lightning.functional.metrics import score
 from dip_lightning.hooks import AddsParameters
@@ -117,14 +117,20 @@ class BaseDIP(FitStart):
     # The loop --------------------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> Any:
-        """Build the optimiser, of weights and what callbacks add, and, if asked for, its scheduler."""
+        """Build the optimiser, of weights and what callbacks add, and, if asked for, its scheduler.
+
+        Raises:
+            ConfigurationError: If torch refuses a value, such as a negative learning rate.
+        """
         self.stored_input = self.stored_input.to(next(self.network.parameters()).dtype)
         parameters = self.trained_parameters()
         added = [group for hook in self._hooks(AddsParameters) for group in hook.parameter_groups(self)]
         if added and not isinstance(parameters[0], dict):
             parameters = [{"params": parameters}]
-        optimizer = self.optimizer_factory([*parameters, *added])
-        scheduler = None if self.scheduler_factory is None else self.scheduler_factory(optimizer)
+        with naming("model.optimizer"):
+            optimizer = self.optimizer_factory([*parameters, *added])
+        with naming("model.lr_scheduler"):
+            scheduler = None if self.scheduler_factory is None else self.scheduler_factory(optimizer)
         self.check_elementwise(optimizer, scheduler)
         prefer_fused(optimizer)
         return optimizer if scheduler is None else {"optimizer": optimizer, "lr_scheduler": scheduler}

@@ -61,6 +61,19 @@ def check_precision(precision: str) -> None:
         )
 
 
+def check_weights(network: nn.Module) -> None:
+    """Check that a network has weights: they are what is fitted.
+
+    Args:
+        network: The untrained network.
+
+    Raises:
+        ConfigurationError: If it has none.
+    """
+    if next(network.parameters(), None) is None:
+        raise ConfigurationError(f"model.network: {type(network).__name__} has no weights that could be fitted.")
+
+
 def check_network(network: nn.Module, z: Tensor, measurement: Measurement) -> None:
     """Check that a network takes the input and gives images of the measurement's shape.
 

@@ -13,7 +13,13 @@ from torch import Tensor
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.hooks import IterateHook, PreparesMeasurement
 from dip_lightning.measurement import Measurement
-from dip_lightning.methods.checks import check_measurement, check_network, check_one_process, check_precision
+from dip_lightning.methods.checks import (
+    check_measurement,
+    check_network,
+    check_one_process,
+    check_precision,
+    check_weights,
+)
 from dip_lightning.methods.memory import check_memory
 from dip_lightning.methods.settings import FitSettings
 from dip_lightning.methods.tuning import suit_device
@@ -44,6 +50,7 @@ class FitStart(FitSettings):
     def setup(self, stage: str) -> None:
         """Take the measurement from the DataModule; draw weights and input from the seed; check what can be checked."""
         self.measurement = self.take_measurement(self.trainer)
+        check_weights(self.network)
         self.stack_network(self.measurement.batch_size)
         if stage != "fit":
             return
