@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from pytorch_lightning import Trainer
-
+from dip_lightning.cli_names import GROUPS, class_names, names_in, options_of, wanted
 from dip_lightning.errors import DIPError, near_match
 
 _KEY = re.compile(r'Parser key "([^"]+)"')
-_CLASS = re.compile(r"Problem with given class_path '([^']+)'")
-_MODULES = ("methods", "networks", "callbacks", "physics", "data", "inputs", "penalties")
+_CLASS = re.compile(r"(?:Problem with given class_path |Got value: Namespace\(class_path=)'([^']+)'")
+_SUBTYPES = re.compile(r"Subtypes: \[(.*)\]")
+_NUMBERS = re.compile(r"<class '(?:int|float)'>")
+
+
+@dataclass
+class Place:
+    """Where in a parser's message a line stands.
+
+    Attributes:
+        owner: Class path of the class whose options are read.
+        option: The innermost option.
+        subtypes: The alternatives that this option takes; empty where there is one alone.
+    """
+
+    owner: str = ""
+    option: str = ""
+    subtypes: str = ""
+
+
+Leaf = tuple[re.Pattern[str], Callable[[re.Match[str], Place], str]]
 
 
 def one_line(message: str) -> str:
@@ -25,64 +42,113 @@ def one_line(message: str) -> str:
     Returns:
         One line: where, what, and what was probably meant.
     """
+    return _explain(message, _LEAVES) or _explain(message, _LAST) or " ".join(message.split())
+
+
+def _explain(message: str, leaves: Sequence[Leaf]) -> str:
     where: list[str] = []
-    owner = ""
+    place = Place()
     for line in message.splitlines():
         for key in _KEY.findall(line):
             where = where if where[-1:] == [key] else [*where, key]
-        owner = (_CLASS.findall(line) or [owner])[-1]
-        for pattern, explain in _LEAVES:
+            place.option, place.subtypes = key, ""
+        place.owner = (_CLASS.findall(line) or [place.owner])[-1]
+        place.subtypes = (_SUBTYPES.findall(line) or [place.subtypes])[-1]
+        for pattern, explain in leaves:
             found = pattern.search(line)
             if found:
-                text = explain(found, owner)
-                place = ".".join(where)
-                return f"{place}: {text}" if place else text
-    return " ".join(message.split())
+                return ": ".join([*filter(None, [".".join(where)]), explain(found, place)])
+    return ""
 
 
-def _option(found: re.Match[str], owner: str) -> str:
+def _option(found: re.Match[str], place: Place) -> str:
     name = found.group(1)
-    what = owner.rpartition(".")[2] or "the configuration"
-    return f"{what} has no option '{name}'.{near_match(name, _options(owner))}"
+    what = place.owner.rpartition(".")[2] or "the configuration"
+    return f"{what} has no option '{name}'.{near_match(name, options_of(place.owner))}"
 
 
-def _unrecognised(found: re.Match[str], owner: str) -> str:
+def _unrecognised(found: re.Match[str], place: Place) -> str:
     flag = found.group(1).lstrip("-").partition("=")[0]
     group, _, name = flag.partition(".")
-    if group == "trainer":
-        return f"there is no option '{flag}'.{near_match(name, inspect.signature(Trainer.__init__).parameters)}"
-    return f"there is no option '{flag}'.{near_match(group, _GROUPS)}"
+    if not place.owner and name and group in GROUPS:
+        return f"there is no option '{flag}'.{near_match(name, options_of(group))}"
+    return f"there is no option '{flag}'.{near_match(group, options_of(place.owner))}"
 
 
-def _class(found: re.Match[str], owner: str) -> str:
+def _class(found: re.Match[str], place: Place) -> str:
     name = found.group(1)
-    return f"there is no class '{name}'.{near_match(name.rpartition('.')[2], _class_names())}"
+    if _NUMBERS.search(place.subtypes) and re.fullmatch("[^A-Z.]*", name):
+        return _expected(name, place.subtypes)
+    base = wanted(place.subtypes, place.option)
+    hint = near_match(name.rpartition(".")[2], class_names(base))
+    if base is not None and name in class_names():
+        return f"{name} is no {base.__name__}.{hint}"
+    return f"there is no class '{name}'.{hint}"
 
 
-def _choice(found: re.Match[str], owner: str) -> str:
+def _attribute(found: re.Match[str], place: Place) -> str:
+    module, name = found.groups()
+    return f"{module} has no '{name}'.{near_match(name, names_in(module, name))}"
+
+
+def _import(found: re.Match[str], place: Place) -> str:
+    name = found.group(1)
+    hint = "" if name.startswith("dip_lightning.") else " The folder of a module of your own must be in PYTHONPATH."
+    return f"there is no module '{name}'.{hint}"
+
+
+def _choice(found: re.Match[str], place: Place) -> str:
     options = re.findall(r"'([^']+)'", found.group(2))
     return f"'{found.group(1)}' is unknown.{near_match(found.group(1), options)}"
 
 
-def _literal(found: re.Match[str], owner: str) -> str:
+def _literal(found: re.Match[str], place: Place) -> str:
     options = re.findall(r"'([^']+)'", found.group(1))
     return f"'{found.group(2)}' is unknown.{near_match(found.group(2), options)}"
 
 
-def _type(found: re.Match[str], owner: str) -> str:
+def _type(found: re.Match[str], place: Place) -> str:
     return f"expected {found.group(1)}, got '{found.group(2)}'."
 
 
-def _file(found: re.Match[str], owner: str) -> str:
+def _length(found: re.Match[str], place: Place) -> str:
+    return f"expected {found.group(1)} values, got {found.group(2)}."
+
+
+def _required(found: re.Match[str], place: Place) -> str:
+    return f"{found.group(1)} must be given: there is no default."
+
+
+def _other_kind(found: re.Match[str], place: Place) -> str:
+    name = (found.group(1) or "").strip() or "the class that was given"
+    return f"{name} is no {found.group(2)}."
+
+
+def _union(found: re.Match[str], place: Place) -> str:
+    value = re.sub(r"NestedArg\(key='[^']*', val='?(.*?)'?\)$", r"\1", found.group(1))
+    return _expected(value, place.subtypes) if place.subtypes else f"'{value}' does not fit."
+
+
+def _expected(value: str, subtypes: str) -> str:
+    literals = re.findall(r"'?([\w.-]+)'?(?:, |$)", ", ".join(re.findall(r"Literal\[([^\]]*)\]", subtypes)))
+    if literals:
+        return f"'{value}' is unknown.{near_match(value, literals)}"
+    short = re.sub(r"(?:\w+\.)+(\w+)", r"\1", subtypes)
+    plain = re.findall(r"<class '(int|float|bool|str)'>", short)
+    names = plain or re.findall(r"\w+(?:\[[^\]]*\])?", re.sub(r"<class '(\w+)'>", r"\1", short))
+    return f"expected {' or '.join(name for name in names if name != 'NoneType')}, got '{value}'."
+
+
+def _file(found: re.Match[str], place: Place) -> str:
     return f"there is no file '{found.group(1)}'; give the path of a configuration, such as configs/aseqdip_ct.yaml."
 
 
-def _import(found: re.Match[str], owner: str) -> str:
-    return f"cannot import '{found.group(1)}'.{near_match(found.group(1).rpartition('.')[2], _class_names())}"
-
-
-def _no_gpu(found: re.Match[str], owner: str) -> str:
+def _no_gpu(found: re.Match[str], place: Place) -> str:
     return "trainer.accelerator: a GPU was asked for, but there is none here; use cpu or auto."
+
+
+def _clipping(found: re.Match[str], place: Place) -> str:
+    return "trainer.gradient_clip_val: a method clips its gradients itself; set model.gradient_clip instead."
 
 
 def cause(error: BaseException | None) -> DIPError | None:
@@ -96,36 +162,23 @@ def cause(error: BaseException | None) -> DIPError | None:
     return error
 
 
-_GROUPS = (
-    *("config", "seed_everything", "trainer", "model", "data", "ckpt_path"),
-    *("progress", "metrics", "checkpoint", "record", "print_config", "help"),
-)
-_LEAVES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], str], str]], ...] = (
+_VALUE = r"(.*?)(?:\. Got value: .*)?$"  # a class around the option repeats itself behind the value
+_LEAVES: tuple[Leaf, ...] = (
     (re.compile(r"Option '([^']+)' is not accepted"), _option),
     (re.compile(r"[Kk]ey '([^']+)' is not (?:expected|accepted)"), _option),
     (re.compile(r"[Uu]nrecognized arguments: (\S+)"), _unrecognised),
+    (re.compile(r"the following arguments are required: " + _VALUE), _required),
     (re.compile(r"invalid choice: '([^']+)' \(choose from (.*)\)"), _choice),
     (re.compile(r"File does not exist: '?([^']+)'?"), _file),
     (re.compile(r"Expected a dot import path string: (\S+)"), _class),
-    (re.compile(r"Expected a typing\.Literal\[(.*)\]\. Got value: (.*)"), _literal),
-    (re.compile(r"Expected a <class '(?:builtins\.)?([\w.]+)'>\. Got value: (.*)"), _type),
+    (re.compile(r"Expected a typing\.Literal\[(.*)\]\. Got value: " + _VALUE), _literal),
+    (re.compile(r"Expected a <class '(?:builtins\.)?([\w.]+)'>\. Got value: " + _VALUE), _type),
+    (re.compile(r"Expected a tuple with (\d+) elements\. Got value: " + _VALUE), _length),
     (re.compile(r"No supported gpu backend"), _no_gpu),
+    (re.compile(r"Automatic gradient clipping is not supported"), _clipping),
     (re.compile(r"No module named '([^']+)'"), _import),
-    (re.compile(r"Import path (\S+) does not correspond"), _class),
+    (re.compile(r"module '([^']+)' has no attribute '([^']+)'"), _attribute),
+    (re.compile(r"Import path (\S+ )?does not correspond to a subclass of (\w+)"), _other_kind),
 )
-
-
-def _options(owner: str) -> Iterable[str]:
-    module, _, name = owner.rpartition(".")
-    if not module:
-        return _GROUPS
-    found = getattr(importlib.import_module(module), name, None)
-    classes = found.__mro__ if inspect.isclass(found) else ()
-    names = [name for c in classes for name in inspect.signature(vars(c).get("__init__", object.__init__)).parameters]
-    return [name for name in names if name not in {"self", "args", "kwargs"}]
-
-
-def _class_names() -> list[str]:
-    modules = [importlib.import_module(f"dip_lightning.{name}") for name in _MODULES]
-    callbacks = importlib.import_module("pytorch_lightning.callbacks")
-    return [name for module in (*modules, callbacks) for name in dir(module) if name[:1].isupper()]
+#: What is looked for where no alternative says more than that it is not the one.
+_LAST: tuple[Leaf, ...] = ((re.compile(r"Given value: " + _VALUE), _union),)

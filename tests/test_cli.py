@@ -13,7 +13,6 @@ import pytest
 import yaml
 
 from dip_lightning.cli import main
-from dip_lightning.cli_errors import one_line
 
 CONFIG = Path(__file__).parents[1] / "configs" / "demo.yaml"
 SMALL = [f"--config={CONFIG}", "--data.size=32", "--model.outer_steps=2", "--model.inner_steps=2"]
@@ -81,42 +80,6 @@ def test_repeating_a_run_that_replaced_another_does_not_replace_it(tmp_path: Pat
     assert main(["test", f"--config={tmp_path / 'config.yaml'}"]) == 0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["--model.regularisaton=2"], "Did you mean 'regularisation'"),
-        (["--model.network=SmalUNet"], "Did you mean 'SmallUNet'"),
-        (["--model.network.nrm=batch"], "Did you mean 'norm'"),
-        (["--model.reduction=nrm"], "Did you mean 'norm'"),
-        (["--model.inner_steps=two"], "expected int, got 'two'"),
-        (["--trainer.max_epoch=2"], "Did you mean 'max_epochs'"),
-        (["--dat.size=2"], "Did you mean 'data'"),
-        (["--data=Phantm"], "Did you mean 'Phantom'"),
-        (["--data.acquisition.views=0"], "at least one view"),
-        (["--trainer.accelerator=gpu"], "no"),
-        (["--trainer.callbacks=null"], "InputUpdate"),
-        (["--trainer.callbacks+=EarlyStopingWMV"], "Did you mean 'EarlyStoppingWMV'"),
-        (["--model.network.in_channels=2"], "in_channels"),
-        (["--data.index=-1"], "must not be negative"),
-        (["--config=nowhere.yaml"], "no file"),
-    ],
-)
-def test_a_mistake_gets_one_line_and_exit_code_2(
-    arguments: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["fit", *SMALL, f"--record.run_dir={tmp_path / 'run'}", *arguments]) == 2
-    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("dip-lightning")]
-    assert len(error) == 1
-    assert expected in error[0]
-    assert len(error[0]) < 400
-    assert not (tmp_path / "run" / "config.yaml").exists()
-
-
-def test_a_wrong_subcommand_names_the_near_match(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fitt"]) == 2
-    assert "Did you mean 'fit'" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("command", [["--version"], ["fit", "--help"], ["fit", *SMALL, "--print_config"]])
 def test_help_version_and_print_config(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
@@ -138,10 +101,6 @@ def test_an_unreadable_output_folder_is_refused(tmp_path: Path, capsys: pytest.C
     assert main(["fit", *SMALL, f"--record.run_dir={blocker / 'run'}"]) == 2
     assert "Cannot write" in capsys.readouterr().err
     assert blocker.read_text() == "in the way"
-
-
-def test_an_unknown_message_stays_on_one_line() -> None:
-    assert one_line("first\n   second") == "first second"
 
 
 def test_an_image_too_small_for_the_network_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
