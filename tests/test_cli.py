@@ -88,6 +88,15 @@ def test_help_version_and_print_config(command: list[str], capsys: pytest.Captur
     assert capsys.readouterr().out
 
 
+def test_another_class_keeps_the_options_that_it_has_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["fit", *SMALL, "--data=ImageFile", "--data.path=image.png", "--print_config"])
+    options = yaml.safe_load(capsys.readouterr().out)["data"]["init_args"]
+    assert options["size"] == 32
+    assert options["acquisition"]["init_args"]["views"] == 30
+    assert "kind" not in options
+
+
 def test_the_module_is_the_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dip_lightning", "fit", "--config=nowhere.yaml"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from dip_lightning.cli import main
+from dip_lightning.data.htc2022 import FIELD_MM
 from dip_lightning.inputs import InitialEstimate
 from dip_lightning.methods import DIP
 from tests.support import TinyNetwork, fit, matrix_measurement
@@ -57,6 +58,7 @@ def test_the_code_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert names["image"].shape == (1, 1, 64, 64)
     assert (tmp_path / "aseqdip_ct" / "shepp_logan_64" / "seed0" / "summary.json").exists()
     scan = names["scan"]
+    assert scan.pixel_size == FIELD_MM / 256  # the geometry of the block is that of the Helsinki scans
     y = scan.physics((1, 16, 16)).A(torch.rand(1, 1, 16, 16))
     data = names["InMemory"](scan.accept(y, ids=["mine"], image_shape=(1, 16, 16)))
     recorded = names["Residual"]()
@@ -64,6 +66,15 @@ def test_the_code_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     fit(dip, data.measurement, [recorded])
     expected = (data.measurement.physics.A(dip.last_output) - y).norm()
     assert dip.record["residual"].item() == pytest.approx(expected.item())
+
+
+def test_penalties_on_the_pages_of_methods_can_be_given(tmp_path: Path) -> None:
+    given = [value for page in METHODS for value in re.findall(r"`penalties: (\[.*?\])`", page.read_text())]
+    assert given
+    small = ["--data.size=64", "--model.outer_steps=1", "--model.inner_steps=1", "--record.preview=false"]
+    for number, value in enumerate(given):
+        options = [*small, f"--record.run_dir={tmp_path / str(number)}", f"--model.penalties={value}"]
+        assert main(["fit", f"--config={ROOT / 'configs' / 'dip_ct.yaml'}", *options]) == 0
 
 
 def test_the_new_method_on_the_page_is_short() -> None:
