@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -181,6 +182,8 @@ def main(args: Sequence[str] | None = None, companion: Companion | None = None) 
     """
     arguments = sys.argv[1:] if args is None else list(args)
     _quieten()
+    if (here := os.getcwd()) not in sys.path:  # as with ``python -m``, but behind everything that is installed
+        sys.path.append(here)
     try:
         if arguments and arguments[0] in COMMANDS:
             command: Callable[[list[str]], int] = importlib.import_module(COMMANDS[arguments[0]]).main

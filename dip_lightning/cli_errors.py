@@ -93,7 +93,11 @@ def _attribute(found: re.Match[str], place: Place) -> str:
 
 def _import(found: re.Match[str], place: Place) -> str:
     name = found.group(1)
-    hint = "" if name.startswith("dip_lightning.") else " The folder of a module of your own must be in PYTHONPATH."
+    hint = (
+        ""
+        if name.startswith("dip_lightning.")
+        else " A module of your own must be in the working directory or in PYTHONPATH."
+    )
     return f"there is no module '{name}'.{hint}"
 
 

@@ -116,3 +116,15 @@ def test_an_image_too_small_for_the_network_is_refused(tmp_path: Path, capsys: p
     config = CONFIG.with_name("dip_ct.yaml")
     assert main(["fit", f"--config={config}", "--data.size=32", f"--record.run_dir={tmp_path}"]) == 2
     assert "too small for the network" in capsys.readouterr().err
+
+
+def test_a_module_in_the_working_directory_is_found(tmp_path: Path) -> None:
+    """Also by the installed script, whose own folder Python puts first in the path."""
+    (tmp_path / "beside.py").write_text(
+        "from dip_lightning.methods import DIP\n\n\nclass Mine(DIP):\n    name = 'mine'\n"
+    )
+    script = "import sys; sys.path[0] = '/nowhere'; from dip_lightning.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", script, "fit", f"--config={CONFIG}", "--model=beside.Mine", "--print_config"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "class_path: beside.Mine" in run.stdout
