@@ -87,7 +87,7 @@ def check_network(network: nn.Module, z: Tensor, measurement: Measurement) -> No
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
-            shape = network(z[:1].to(next(network.parameters()).dtype)).shape[1:]
+            shape = network(z[:1].to(next(network.parameters()))).shape[1:]
         except (RuntimeError, ValueError) as error:
             # Batch norm raises a ValueError for a single value; padding wants an input larger than itself.
             if isinstance(error, ValueError) or "padding size" in str(error).lower():

@@ -81,7 +81,7 @@ class StackedNetwork(nn.Module):
             return
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                self(x.to(next(self.parameters()).dtype))
+                self(x.to(next(self.parameters())))
         except RuntimeError as error:
             if "vmap" not in str(error):
                 raise

@@ -27,8 +27,8 @@ from dip_lightning.hooks import IterateHook
 from dip_lightning.inputs import InitialEstimate, UniformNoise
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods import DIP, TVDIP, ASeqDIP, BaseDIP
-from dip_lightning.methods.checks import check_precision
-from dip_lightning.networks import S2SNet, SkipNet
+from dip_lightning.methods.checks import check_network, check_precision
+from dip_lightning.networks import S2SNet, SkipNet, StackedNetwork
 from dip_lightning.penalties import Penalty, TotalVariation
 from tests.support import TinyNetwork, fit, matrix_measurement
 
@@ -358,6 +358,13 @@ def test_images_too_small_for_the_scales_are_said_to_be(network: Any, shape: tup
     measurement = Measurement(y=y, physics=Denoising(), initial=y, ids=("strip",), task="denoising")
     with pytest.raises(ConfigurationError, match=r"too small for the network: .*[^.]\. Take fewer scales"):
         fit(method(DIP, network=network(1, 1)), measurement)
+
+
+def test_the_input_is_tried_where_the_network_is() -> None:
+    """On meta in place of a GPU: noise for the input is drawn on the host."""
+    network, z = TinyNetwork().to("meta"), torch.rand(2, 1, 6, 6)
+    check_network(network, z, matrix_measurement())
+    StackedNetwork(network, 2).settle(z)
 
 
 def test_a_trainer_of_several_processes_is_refused() -> None:
