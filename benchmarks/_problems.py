@@ -66,7 +66,7 @@ def bare_loop(
     optimizer = torch.optim.Adam(network.parameters(), lr=lr)
     if tuned:
         prefer_fused(optimizer)
-        suit_device(network, z.device)
+        suit_device(network, z.device, optimizer)
     output = z
     for step in range(steps):
         optimizer.zero_grad(set_to_none=True)
