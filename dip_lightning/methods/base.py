@@ -156,7 +156,8 @@ class BaseDIP(FitStart):
         self.outer_step += 1
         self.record = {"loss": self.loss, **self.terms}
         self.log_dict({name: self.mean_of_running(value) for name, value in self.record.items()})
-        self.log("step", float(self.iteration))
+        # Made on the device: a number from the host would be copied there, and the host would wait.
+        self.log("step", torch.full((), float(self.iteration), device=self.device))
         self.keep_if_finite()
         if self.outer_step >= self.outer_steps:
             self.stop("outer_steps")

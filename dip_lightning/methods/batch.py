@@ -39,7 +39,6 @@ class BatchedFit(FitState):
     def __init__(self) -> None:
         super().__init__()
         self._built_in: torch.dtype | None = None
-        self._running_rows: Tensor | None = None
         self._stack: tuple[Tensor, Measurement, MemberGenerators] | None = None
 
     # Start -----------------------------------------------------------------------------------------------------

@@ -57,6 +57,7 @@ class FitState(pl.LightningModule):
         self.record: dict[str, Tensor] = {}
         self._last_finite: dict[str, Tensor] = {}
         self._mask: Tensor | None = None  # of the members that are fitted, where some are not
+        self._running_rows: Tensor | None = None  # their rows, on the device
         self._seconds_before = 0.0
         self._restored: dict[str, Any] = {}
         for name in ("last_output", "loss", "terms"):
@@ -149,7 +150,10 @@ class FitState(pl.LightningModule):
 
     def mean_of_running(self, value: Tensor) -> Tensor:
         """Mean of ``[B]`` values over the members that are fitted."""
-        return value[self.roster.running].mean() if self.roster.partial else value.mean()
+        if not self.roster.partial:
+            return value.mean()
+        assert self._running_rows is not None
+        return value[self._running_rows.to(value.device)].mean()
 
     def fall_back_to(self, image: Tensor) -> None:
         """Say what is kept if not even the first outer step is finite.
