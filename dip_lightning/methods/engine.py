@@ -117,7 +117,14 @@ def warn_of_fallback(engine: str, error: Exception) -> None:
 
     Args:
         engine: What was asked for.
-        error: What came of it; the first line of its message is given.
+        error: What came of it; the first line of its message is given, and that of the error which it followed.
     """
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    first: BaseException = error
+    while first.__context__ is not None:  # what broke a capture off, not that it was broken off
+        first = first.__context__
+    reason = _first_line(error) + (f" (after: {_first_line(first)})" if first is not error else "")
     rank_zero_warn(f"engine: {engine} is not possible here, steps run eagerly: {reason}")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -16,7 +16,8 @@ from dip_lightning.physics.mri_operator import map_both_parts, support_of
 class TrajectoryFourier(NonCartesianMRI):
     r"""deepinv's ``NonCartesianMRI`` along any trajectory: :math:`y_c(k) = \sum_r s_c(r)\,x(r)\,e^{-2\pi i k\cdot r}`.
 
-    The non-uniform transform is mri-nufft's, by finufft, on the CPU and in single precision.
+    The non-uniform transform is mri-nufft's, by finufft, on the CPU and in single precision. :attr:`runs_on_host` says
+    so to what would repeat device operations alone, as CUDA graphs do.
 
     Args:
         samples: Positions in k-space in cycles per pixel, ``[S, 2]``, from -0.5 to 0.5, along the image's first and
@@ -28,6 +29,9 @@ class TrajectoryFourier(NonCartesianMRI):
     Raises:
         ConfigurationError: If mri-nufft is not installed.
     """
+
+    #: Whether applying the operator computes on the host, whatever device the tensors are on.
+    runs_on_host = True
 
     density: Tensor
     image_support: Tensor

@@ -18,7 +18,7 @@ from dip_lightning.callbacks import EarlyStoppingEMV, InputUpdate, OutputAveragi
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.inputs import InitialEstimate
 from dip_lightning.members import repeat_measurement
-from dip_lightning.methods import DIP, ASeqDIP, BaseDIP, base
+from dip_lightning.methods import DIP, ASeqDIP, BaseDIP, base, cuda_graph
 from dip_lightning.methods.cuda_graph import WARM_UP, Capture, CUDAGraph
 from dip_lightning.methods.engine import Compiled, Engine, make_engine
 from dip_lightning.networks import UNet
@@ -51,7 +51,7 @@ class FakeCapture(Capture):
     def __init__(self, method: BaseDIP) -> None:
         self.method, self.captures, self.warm_ups, self.replays = method, 0, 0, 0
 
-    def warm_up(self, function: Callable[[], None]) -> None:
+    def warm_up(self, function: Callable[[], None], refuse_waits: bool = False) -> None:
         self.warm_ups += 1
         function()
 
@@ -59,11 +59,14 @@ class FakeCapture(Capture):
         method, self.captures = self.method, self.captures + 1
         optimizer = method.optimizers(use_pl_optimizer=False)
         weights, state = copy.deepcopy(method.network.state_dict()), copy.deepcopy(optimizer.state_dict())
+        groups = [dict(group) for group in optimizer.param_groups]
         random = [generator.get_state() for generator in generators]
         function()
         static = method.outputs()
         method.network.load_state_dict(weights)
         optimizer.load_state_dict(state)
+        for group, before in zip(optimizer.param_groups, groups, strict=True):
+            group.update(before)  # the very tensors: a graph reads those that it was captured with
         for generator, before in zip(generators, random, strict=True):
             generator.set_state(before)
 
@@ -81,13 +84,17 @@ def with_engine(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
 
 
 def graph_on_cpu(monkeypatch: pytest.MonkeyPatch, dip: BaseDIP) -> FakeCapture:
-    """A graph engine whose captures are imitated; the optimiser stays as it is, for capturable ones need a GPU."""
-    from dip_lightning.methods import cuda_graph
-
+    """A graph engine whose captures are imitated; of the optimiser only the rate changes: the rest needs a GPU."""
     capture = FakeCapture(dip)
-    monkeypatch.setattr(cuda_graph, "_make_capturable", lambda optimizer, method: None)
+    monkeypatch.setattr(cuda_graph, "_make_capturable", keep_rate)
     with_engine(monkeypatch, CUDAGraph(capture))
     return capture
+
+
+def keep_rate(optimizer: torch.optim.Optimizer, method: BaseDIP) -> None:
+    for group in optimizer.param_groups:
+        if method.lr_schedulers() and not isinstance(group["lr"], Tensor):
+            group["lr"] = torch.tensor(group["lr"], dtype=torch.float64)
 
 
 @pytest.mark.parametrize("members", [1, 3])
@@ -140,7 +147,7 @@ def test_members_that_stop_are_left_out_of_the_next_capture(monkeypatch: pytest.
 class Unstable(Capture):
     """A device on which nothing can be captured."""
 
-    def warm_up(self, function: Callable[[], None]) -> None:
+    def warm_up(self, function: Callable[[], None], refuse_waits: bool = False) -> None:
         function()
 
     def capture(self, function: Callable[[], None], generators: list[torch.Generator]) -> Callable[[], None]:
@@ -171,8 +178,6 @@ def test_what_cannot_be_captured_runs_eagerly_with_one_warning(
     eager, fallen = method(kind, **options), method(kind, **options)
     fit(eager, matrix_measurement(), [OutputAveraging(0.9)])
     if not options and kind is DIP:
-        from dip_lightning.methods import cuda_graph
-
         monkeypatch.setattr(cuda_graph, "_make_capturable", lambda optimizer, method: None)
     with_engine(monkeypatch, CUDAGraph(Unstable()))
     with warnings.catch_warnings(record=True) as caught:

@@ -50,7 +50,7 @@ def reconstruct(measurement: Measurement, engine: Any, callbacks: list[Any] | No
     }
     method = ASeqDIP(engine=engine, **options)
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*steps run eagerly.*")
+        warnings.filterwarnings("error", message=".*steps run eagerly.*|.*capturable=True.*")
         fit(
             method, measurement, [InputUpdate(), OutputAveraging(0.9), *(callbacks or [])], accelerator="gpu", devices=1
         )
