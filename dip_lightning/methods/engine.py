@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 import torch
+import torch._dynamo
 from pytorch_lightning.utilities import rank_zero_warn
 
 from dip_lightning.errors import DIPError
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from dip_lightning.methods.base import BaseDIP
 
 EngineName = Literal["eager", "compile", "cuda_graph", "auto"]
+
+#: For how many kinds of network and shapes one process compiles: torch's own limit, 8, is soon reached in a comparison,
+#: for blocks of all networks count together.
+RECOMPILE_LIMIT = 64
 
 
 class Engine:
@@ -43,6 +48,7 @@ class Compiled(Engine):
 
     The network is compiled in place: its parameters, and the names in checkpoints, stay the same. The next fit of the
     same network object finds it compiled, and so does, in the same process, another one of the same class and shapes.
+    What comes after :data:`RECOMPILE_LIMIT` of them runs eagerly, with a warning.
     """
 
     def __init__(self) -> None:
@@ -56,8 +62,11 @@ class Compiled(Engine):
         if getattr(method.network, "_compiled_call_impl", None) is None:
             method.network.compile(dynamic=False)
         restore = snapshot(method)
+        config = torch._dynamo.config
+        config.recompile_limit = max(config.recompile_limit, RECOMPILE_LIMIT)
         try:
-            method.optimise()
+            with config.patch(fail_on_recompile_limit_hit=True):  # else torch goes on eagerly, with a note in its log
+                method.optimise()
             self._proven = True
         except Exception as error:
             if isinstance(error, DIPError):

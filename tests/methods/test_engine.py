@@ -241,6 +241,21 @@ def test_compiled_equals_eager(members: int) -> None:
     torch.testing.assert_close(compiled.last_output, eager.last_output, rtol=0, atol=1e-8)
 
 
+def test_what_torch_will_not_compile_any_more_runs_eagerly_with_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch counts the blocks of all networks of a process together, and would go on eagerly without a word."""
+    compile_, said = nn.Module.compile, []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **_: compile_(self, backend="eager", dynamic=False))
+    monkeypatch.setattr("dip_lightning.methods.engine.RECOMPILE_LIMIT", 2)
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(recompile_limit=2):
+        for size in (8, 16, 24, 32):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                fit(method(DIP, engine="compile", outer_steps=2), matrix_measurement(size))
+            said.append(["limit exceeded" in str(warning.message) for warning in caught].count(True))
+    assert said == [0, 0, 1, 1]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="torch.compile needs a C++ compiler on the CPU")
 def test_the_next_job_of_a_process_compiles_nothing() -> None:
