@@ -12,18 +12,19 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.accelerators import CPUAccelerator
+from pytorch_lightning.accelerators import CPUAccelerator, CUDAAccelerator
 
 from dip_lightning.companion import GO, GRACE_SECONDS, STOP, work
 from dip_lightning.compare.locks import JobLock
 from dip_lightning.cores import usable_cores
+from dip_lightning.devices import cuda_environment
 from dip_lightning.errors import ConfigurationError, naming
 
 
@@ -34,10 +35,12 @@ class Share:
     Attributes:
         index: First measurement of its group.
         arguments: What it is told beside the user's arguments.
+        environment: What it finds in its environment beside what is there: the one CUDA device that it sees.
     """
 
     index: int
     arguments: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def shares(config: Any) -> list[Share]:
@@ -57,38 +60,42 @@ def shares(config: Any) -> list[Share]:
             f"trainer.num_nodes={config.trainer.num_nodes}: a fit runs on one machine; for several, see "
             "docs/cluster.md."
         )
-    devices = _devices(config.trainer)
-    if len(devices) < 2:
+    places = _places(config.trainer)
+    if len(places) < 2:
         return []
-    _check(config, len(devices))
+    _check(config, len(places))
     data = config.data.init_args
-    indices = [data.index + number * data.get("batch", 1) for number in range(len(devices))]
+    indices = [data.index + number * data.get("batch", 1) for number in range(len(places))]
     run_dir = config.record.run_dir
     return [
         Share(
             index,
             (
-                f"--trainer.devices={device}",
+                f"--trainer.devices={devices}",
                 f"--data.index={index}",
                 *([] if run_dir is None else [f"--record.run_dir={os.path.join(run_dir, f'index{index}')}"]),
             ),
+            environment,
         )
-        for index, device in zip(indices, devices, strict=True)
+        for index, (devices, environment) in zip(indices, places, strict=True)
     ]
 
 
-def _devices(trainer: Any) -> list[str]:
-    """What each process says for ``trainer.devices``."""
+def _places(trainer: Any) -> list[tuple[str, dict[str, str]]]:
+    """What each process says for ``trainer.devices``, and what is added to its environment."""
     if str(trainer.devices) == "1":
-        return ["1"]
+        return [("1", {})]
     silent: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     with naming("trainer"):
         probe = pl.Trainer(
             accelerator=trainer.accelerator, devices=trainer.devices, enable_model_summary=False, **silent
         )
     if isinstance(probe.accelerator, CPUAccelerator):
-        return ["1"] * probe.num_devices
-    return [f"[{device}]" for device in probe.device_ids]
+        return [("1", {})] * probe.num_devices
+    if isinstance(probe.accelerator, CUDAAccelerator):
+        # One that sees all devices takes memory on all of them as soon as deepinv is imported.
+        return [("1", cuda_environment(device)) for device in probe.device_ids]
+    return [(f"[{device}]", {}) for device in probe.device_ids]
 
 
 def _check(config: Any, devices: int) -> None:
@@ -126,7 +133,8 @@ class Member:
         self.connection, other = context.Pipe()
         told = [*arguments, *share.arguments]
         self.process = context.Process(target=work, args=(main, told, other, first), name=f"index{share.index}")
-        self.process.start()
+        with _variables(share.environment):
+            self.process.start()
         other.close()  # so that the end of either process closes the pipe
 
     @property
@@ -155,7 +163,7 @@ def run_side_by_side(main: Callable[..., int], arguments: Sequence[str], dealt: 
     Returns:
         0, or the exit code of the first that failed; 130 after an interrupt, which ends all.
     """
-    with _threads_for(len(dealt)):
+    with _variables(_threads_for(len(dealt))):
         members = [Member(main, arguments, share, first=share is dealt[0]) for share in dealt]
     try:
         refused = _all_ready(members)
@@ -212,14 +220,22 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
         held.release()
 
 
-@contextlib.contextmanager
-def _threads_for(processes: int) -> Iterator[None]:
+def _threads_for(processes: int) -> dict[str, str]:
     """Share the cores out, unless the user has said how many threads there are."""
-    if "OMP_NUM_THREADS" in os.environ:
-        yield
-        return
-    os.environ["OMP_NUM_THREADS"] = str(max(usable_cores() // processes, 1))
+    threads = max(usable_cores() // processes, 1)
+    return {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(threads)}
+
+
+@contextlib.contextmanager
+def _variables(added: Mapping[str, str]) -> Iterator[None]:
+    """Add variables to the environment that processes are started with."""
+    before = {name: os.environ.get(name) for name in added}
+    os.environ.update(added)
     try:
         yield
     finally:
-        del os.environ["OMP_NUM_THREADS"]
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from jsonargparse import Namespace
+from pytorch_lightning.accelerators import CUDAAccelerator
 
 from dip_lightning.cli import main
 from dip_lightning.companion import Companion
@@ -53,11 +54,33 @@ def test_each_device_gets_its_group() -> None:
     assert dealt[1].arguments == ("--trainer.devices=1", "--data.index=6")
 
 
-def test_gpus_are_told_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = SimpleNamespace(accelerator=object(), device_ids=[0, 3], num_devices=2)
+def cuda(monkeypatch: pytest.MonkeyPatch, visible: str | None) -> None:
+    """Two devices of a machine, as Lightning would find them."""
+    machine = SimpleNamespace(accelerator=CUDAAccelerator(), device_ids=[0, 3], num_devices=2)
     monkeypatch.setattr("dip_lightning.side_by_side.pl.Trainer", lambda **_: machine)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(None, ["0", "3"]), ("4,5,6,7", ["4", "7"]), ("GPU-a, GPU-b, GPU-c, GPU-d", ["GPU-a", "GPU-d"])],
+)
+def test_each_process_sees_its_gpu_alone(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, expected: list[str]
+) -> None:
+    """Counted among those that are visible here; a process that saw the others would take memory on them."""
+    cuda(monkeypatch, given)
     dealt = shares(configuration(accelerator="gpu", devices=[0, 3]))
-    assert [share.arguments[0] for share in dealt] == ["--trainer.devices=[0]", "--trainer.devices=[3]"]
+    assert [share.arguments[0] for share in dealt] == ["--trainer.devices=1"] * 2
+    assert [share.environment["CUDA_VISIBLE_DEVICES"] for share in dealt] == expected
+
+
+def test_a_gpu_that_is_not_visible_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda(monkeypatch, "4,5")
+    with pytest.raises(ConfigurationError, match=r"device 3 .* shows 2"):
+        shares(configuration(accelerator="gpu", devices=[0, 3]))
 
 
 def test_a_given_folder_is_divided() -> None:
@@ -136,6 +159,20 @@ def never_ends(arguments: Sequence[str], companion: Companion) -> int:
     Path(arguments[0], f"pid{os.getpid()}").touch()
     time.sleep(300)
     return 0
+
+
+def notes_its_device(arguments: Sequence[str], companion: Companion) -> int:
+    companion.on_train_start(None, None)  # type: ignore[arg-type]
+    Path(arguments[0], arguments[-1]).write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+    return 0
+
+
+def test_a_process_is_started_with_its_own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    dealt = [Share(number, (f"{number}",), {"CUDA_VISIBLE_DEVICES": f"{4 + number}"}) for number in (0, 1)]
+    assert run_side_by_side(notes_its_device, [str(tmp_path)], dealt) == 0
+    assert [(tmp_path / f"{number}").read_text() for number in (0, 1)] == ["4", "5"]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,5"
 
 
 PAIR = [Share(0, ("work",)), Share(1, ("fail",))]

@@ -12,6 +12,7 @@ from dip_lightning.compare.jobs import Job, state
 from dip_lightning.compare.progress import Display
 from dip_lightning.compare.worker_process import WorkerProcess
 from dip_lightning.cores import usable_cores
+from dip_lightning.devices import cuda_environment
 from dip_lightning.errors import DIPError
 
 _POLL_SECONDS = 0.5
@@ -23,9 +24,13 @@ class LocalRunner:
     Args:
         workers: Processes at once; 0 does the jobs in this process, one after the other, for debugging.
         threads: Threads of each worker; by default the cores that this process may use, divided among the workers.
-        devices: CUDA devices to deal out to the workers, by number; by default each sees all.
+        devices: CUDA devices to deal out to the workers, by number among those that this process sees; by default each
+            sees all.
         retry_failed: Whether to try again what failed before.
         wait: Whether to wait for jobs that another process is at, and to take them over if it dies.
+
+    Raises:
+        ConfigurationError: If this process does not see one of the devices.
     """
 
     def __init__(
@@ -38,7 +43,7 @@ class LocalRunner:
     ) -> None:
         self.workers = workers
         self.threads = threads or max(1, usable_cores() // max(workers, 1))
-        self.devices = list(devices)
+        self._devices = [cuda_environment(device) for device in devices]
         self.retry_failed = retry_failed
         self.wait = wait
         self._broken: list[str] = []
@@ -135,9 +140,8 @@ class LocalRunner:
     def _environment(self, slot: int) -> dict[str, str]:
         count = str(self.threads)
         variables = {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count}
-        if self.devices:
-            variables["CUDA_VISIBLE_DEVICES"] = str(self.devices[slot % len(self.devices)])
-        return {**os.environ, **variables}
+        device = self._devices[slot % len(self._devices)] if self._devices else {}
+        return {**os.environ, **variables, **device}
 
 
 class _Queue:

@@ -20,8 +20,10 @@ from dip_lightning.cli import main
 from dip_lightning.compare.command import unique
 from dip_lightning.compare.execute import FIT_CONFIG, execute, failure_of, lock_of
 from dip_lightning.compare.jobs import FAILURE, Job, expand, state, write_json
+from dip_lightning.compare.local import LocalRunner
 from dip_lightning.compare.locks import JobLock
 from dip_lightning.compare.plan import load_plan
+from dip_lightning.errors import ConfigurationError
 from dip_lightning.run_folder import SUMMARY, RunFolder
 from tests.compare.conftest import ROOT
 from tests.compare.small import METHOD, with_class, write_plan
@@ -169,6 +171,14 @@ def test_full_disk_is_recorded(tmp_path, monkeypatch):
     assert failure is not None
     assert "No space left" in failure["error"]
     assert state(job) == "failed"
+
+
+def test_devices_are_counted_among_those_that_are_visible(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
+    runner = LocalRunner(workers=3, devices=[0, 2])
+    assert [runner._environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == ["4", "6", "4"]
+    with pytest.raises(ConfigurationError, match="shows 3"):
+        LocalRunner(devices=[3])
 
 
 def test_lock_keeps_others_out_until_released(tmp_path):
