@@ -29,7 +29,7 @@ COMMANDS = {
 
 
 def main() -> int:
-    """Run one benchmark."""
+    """Run one benchmark; its exit code, where it has one."""
     if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
         print("usage: python -m benchmarks <name> [options]; every name takes --help\n")
         for name, about in COMMANDS.items():
@@ -38,8 +38,7 @@ def main() -> int:
     name = sys.argv.pop(1)
     sys.argv[0] = f"python -m benchmarks {name}"
     module = importlib.import_module(f"benchmarks.{name}")
-    module.main()
-    return 0
+    return module.main() or 0
 
 
 if __name__ == "__main__":

@@ -95,16 +95,25 @@ def write_result(name: str, result: Mapping[str, Any], folder: Path = RESULTS) -
     return path
 
 
+def result_folder(quick: bool, chosen: Path | None = None) -> Path:
+    """Where a result goes.
+
+    Args:
+        quick: Whether the figures mean nothing, and only show that the program runs: they go to a temporary folder.
+        chosen: A folder to be taken in any case.
+    """
+    return chosen or (Path(tempfile.gettempdir()) / "dip_lightning_benchmarks" if quick else RESULTS)
+
+
 def report(name: str, result: Mapping[str, Any], quick: bool = False) -> None:
-    """Print where a result went: to the results, or, where it only shows that the program runs, to a temporary folder.
+    """Write a result, and print where it went.
 
     Args:
         name: Name of the file, without suffix.
         result: As for :func:`write_result`.
-        quick: Whether the figures mean nothing.
+        quick: See :func:`result_folder`.
     """
-    folder = Path(tempfile.gettempdir()) / "dip_lightning_benchmarks" if quick else RESULTS
-    print(write_result(name, result, folder))
+    print(write_result(name, result, result_folder(quick)))
 
 
 def peak_memory_mib() -> float:

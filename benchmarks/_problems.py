@@ -132,6 +132,7 @@ def fit(
     callbacks: list[Any] | None = None,
     device: str = "cpu",
     folder: str | None = None,
+    precision: Any = "32-true",
     **options: Any,
 ) -> BaseDIP:
     """Fit as a user does from Python: a new method and trainer.
@@ -144,6 +145,7 @@ def fit(
         callbacks: Beside the input update that aSeqDIP needs.
         device: ``cpu`` or ``cuda``.
         folder: Where run folders go, for callbacks that write.
+        precision: The trainer's.
         **options: Further arguments of the method.
     """
     inner = options.pop("inner_steps", 10)
@@ -161,6 +163,7 @@ def fit(
         max_epochs=1,
         accelerator="gpu" if device == "cuda" else "cpu",
         devices=1,
+        precision=precision,
         logger=False,
         enable_checkpointing=writes,
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks or []),

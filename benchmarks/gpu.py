@@ -1,15 +1,18 @@
 """Everything at the sizes of papers on a CUDA device, within eight minutes on a large one.
 
-Sections, each skipped when its turn comes too late:
+Sections, in this order; in each, what is compiled comes after all that is not:
 
-``engines``          eager, compiled and replayed steps at 128x128 and 256x256;
-``overhead``         a fit with the callbacks of the command line against the bare loop;
+``overhead``         a fit with the callbacks of the command line against the bare loop, plain and tuned;
 ``stacked``          16 measurements of 256x256 at once against one after another;
-``reconstructions``  twenty 256x256 CT images at the authors' settings (medium U-Net, 20,000 steps), from the measured
-                     rate, stacked and one after another; on several devices, each takes its share;
-``large``            steps at 512x512, and MRI of 320x320 with 15 coils.
+``reconstructions``  twenty 256x256 CT images at the authors' settings (medium U-Net, 20,000 steps), stacked and one
+                     after another, in two precisions: extrapolated from the measured rate of some tens of steps;
+``large``            steps at 512x512, and MRI of 320x320 with 15 coils;
+``engines``          eager, replayed and compiled steps at 128x128 and 256x256.
 
-``--devices 4`` runs the reconstructions on four devices at once, one process each, and adds the rates.
+Every figure is written as soon as it is measured. What fails is written with its error, the others go on, and the exit
+code is 1. What there is no time for is said to be skipped.
+
+``--devices 4`` first runs the reconstructions on four devices at once, one process each, and adds the rates.
 """
 
 from __future__ import annotations
@@ -21,177 +24,158 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
+from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 
-from benchmarks._common import report, side_by_side
-from benchmarks._problems import NETWORKS, ct_measurement, fit, quieten
-from benchmarks.overhead import Problem
-from dip_lightning.data import Phantom
-from dip_lightning.measurement import Measurement
-from dip_lightning.members import select_members
-from dip_lightning.methods import BaseDIP
-from dip_lightning.methods.engine import EngineName
-from dip_lightning.physics import CartesianMRI, SimulatedCoils
+from benchmarks._common import result_folder, write_result
+from benchmarks._gpu_rates import AUTHORS_STEPS, IMAGES, cases, rate
+from benchmarks._problems import quieten
+from benchmarks.overhead import Problem, compare
+from dip_lightning.devices import cuda_environment
 
-IMAGES, AUTHORS_STEPS = 20, 20_000
-ENGINES: tuple[EngineName, ...] = ("eager", "compile", "cuda_graph")
+SECTIONS = ("overhead", "stacked", "reconstructions", "large", "engines")
+#: Seconds that a child process may take beyond its deadline, for its imports and the fit that it is at.
+GRACE = 120.0
 
 
-def rate(network: str, measurement: Measurement, engine: EngineName, steps: int, channels: int = 1) -> dict[str, Any]:
-    """Steps a second of a fit, after its first outer steps (compilation, capture, choice of algorithms).
+class Figures:
+    """Figures as they come, and what became of those that did not.
 
     Args:
-        network: Name of the network.
-        measurement: What is fitted.
-        engine: What runs the steps.
-        steps: Steps that are timed.
-        channels: Channels of image and input.
+        deadline: By ``time.perf_counter()``; nothing is begun after it.
+        write: Is given all figures after each.
     """
-    marks: list[tuple[int, float]] = []
 
-    class Watch(pl.Callback):
-        def on_train_batch_end(self, trainer: Any, pl_module: BaseDIP, *_: Any) -> None:
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            marks.append((pl_module.iteration, time.perf_counter()))
+    def __init__(self, deadline: float, write: Callable[[dict[str, Any]], Any]) -> None:
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+        self.result: dict[str, Any] = {"device": device, "failed": []}
+        self.deadline, self._write = deadline, write
 
-    build = NETWORKS[network] if channels == 1 else partial(type(NETWORKS[network]()), channels, channels)
+    def add(self, section: str, name: str, measure: Callable[[], dict[str, Any]]) -> None:
+        """Measure one figure, unless it is too late; a failure costs no other."""
+        if time.perf_counter() > self.deadline:
+            figure: dict[str, Any] = {"skipped": "out of time"}
+        else:
+            try:
+                figure = measure()
+            except Exception as error:
+                figure = {"failed": f"{type(error).__name__}: {error}"}
+        if "failed" in figure:
+            self.result["failed"].append(f"{section}: {name}")
+        self.result.setdefault(section, {})[name] = figure
+        print(f"{section}: {name}: {json.dumps(figure)}", file=sys.stderr, flush=True)
+        self._write(self.result)
+
+    def best_minutes(self) -> float | None:
+        """The shortest time for all reconstructions."""
+        rates = self.result.get("reconstructions", {}).values()
+        return min((figure["minutes_for_20"] for figure in rates if "minutes_for_20" in figure), default=None)
+
+
+def measure_rates(figures: Figures, sections: list[str], quick: bool, compiled: bool = True) -> None:
+    """Measure the rates of some sections.
+
+    Args:
+        figures: Where they go.
+        sections: Which.
+        quick: Small images, few steps.
+        compiled: Whether to compile.
+    """
+    plain: dict[Any, float] = {}
+    for case in cases(quick):
+        if case.section not in sections or (case.engine == "compile" and not compiled):
+            continue
+
+        def measure(case: Any = case) -> dict[str, Any]:
+            steps = 10 if quick else 50 if case.members <= 4 else 20
+            figure = rate(case, steps, figures.deadline)
+            plain.setdefault(case, figure["member_steps_per_s"])
+            if case.plain in plain:
+                figure["times_faster"] = figure["member_steps_per_s"] / plain[case.plain]
+            if case.section == "reconstructions":
+                figure["minutes_for_20"] = IMAGES * AUTHORS_STEPS / figure["member_steps_per_s"] / 60
+                figure["minutes_for_20_extrapolated_from_steps"] = figure["timed_steps"]
+            return figure
+
+        figures.add(case.section, case.name, measure)
+
+
+def overhead(figures: Figures, quick: bool) -> None:
+    """Whole fit and its loop over the bare loops, eager, at 128x128: an outer step of 10 steps, and of one."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    # The authors' and our networks differ in size alone; the input is the initial image in every section.
-    method = fit(build(), measurement, steps + 30, callbacks=[Watch()], device=device, engine=engine)
-    (first, start), (last, end) = marks[2], marks[-1]
-    return {
-        "steps_per_s": (last - first) / (end - start),
-        "first_outer_steps_s": marks[2][1] - marks[0][1],
-        "fell_back": bool(getattr(method._engine, "_failed", False)),
-        "memory_gib": torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else None,
-    }
+    for inner in (10, 1):
+        size, steps = (32, 20) if quick else (128, 300)
+        problem = Problem("small", size, steps, extra=False, device=device, inner_steps=inner)
+        figures.add("overhead", f"{inner} inner steps", lambda problem=problem: compare(problem, 1 if quick else 3))  # type: ignore[misc]
 
 
-def engines(steps: int, sizes: tuple[int, ...]) -> dict[str, Any]:
-    """Every engine for the small and the medium network."""
-    result: dict[str, Any] = {}
-    for size in sizes:
-        for network in ("small", "medium"):
-            measurement = ct_measurement(size)
-            rates = {engine: rate(network, measurement, engine, steps) for engine in ENGINES}
-            eager = rates["eager"]["steps_per_s"]
-            faster = {engine: r["steps_per_s"] / eager for engine, r in rates.items()}
-            result[f"{network}_{size}"] = {"engines": rates, "times_faster_than_eager": faster}
-    return result
+def on_devices(figures: Figures, devices: int, quick: bool) -> dict[str, Any]:
+    """Minutes for all reconstructions when every device makes its share, each in a process of its own.
+
+    Raises:
+        RuntimeError: If one of the processes has no figure.
+    """
+    left = figures.deadline - time.perf_counter()
+    command = [sys.executable, "-m", "benchmarks", "gpu", "--child", "--seconds", str(left / 2)]
+    command += ["--quick"] if quick else []
+    children = [
+        subprocess.Popen(command, env={**os.environ, **cuda_environment(device)}, stdout=subprocess.PIPE, text=True)
+        for device in range(devices)
+    ]
+    try:
+        said = [child.communicate(timeout=left / 2 + GRACE)[0] for child in children]
+    finally:
+        for child in children:
+            child.kill()
+    minutes = [json.loads(output.splitlines()[-1])["minutes_for_20"] if output.strip() else None for output in said]
+    if None in minutes:
+        raise RuntimeError(f"device {minutes.index(None)} of {devices} made no reconstruction; see its errors above")
+    return {"minutes_for_20_each": minutes, "minutes_for_20": 1 / sum(1 / each for each in minutes)}
 
 
-def overhead(steps: int) -> dict[str, Any]:
-    """Whole fit and its loop over the bare loop, eager, at 128x128."""
-    problem = Problem("small", 128, steps, extra=False, device="cuda" if torch.cuda.is_available() else "cpu")
-    times = side_by_side({"bare": problem.bare, "fit": problem.fit}, repeats=3, warmup=1)
-    loop = sorted(problem.loop_ms[1:])[1]
-    bare = times["bare"]["median_ms"]
-    return {"times": times, "overhead_loop": loop / bare - 1, "overhead_whole": times["fit"]["median_ms"] / bare - 1}
+def main() -> int:
+    """Measure what there is time for; write after each figure.
 
-
-def stacked(steps: int, members: int, size: int) -> dict[str, Any]:
-    """Member steps a second: stacked by each engine, and one at a time."""
-    together = ct_measurement(size, batch=members)
-    single = select_members(together, [0])
-    assert single is not None
-    result: dict[str, Any] = {}
-    for engine in ENGINES:
-        alone, all_ = rate("small", single, engine, steps), rate("small", together, engine, steps)
-        faster = members * all_["steps_per_s"] / alone["steps_per_s"]
-        result[engine] = {"alone": alone, "stacked": all_, "times_faster": faster}
-    return result
-
-
-def reconstructions(steps: int, images: int, size: int) -> dict[str, Any]:
-    """Minutes for twenty reconstructions at the authors' settings, from the measured rate of each way to make them."""
-    result: dict[str, Any] = {}
-    for engine in ("eager", "cuda_graph"):
-        for members in sorted({1, 4, images}) if images > 4 else (1, images):
-            measured = rate("medium", ct_measurement(size, batch=members), engine, steps)  # type: ignore[arg-type]
-            images_per_s = members * measured["steps_per_s"] / AUTHORS_STEPS
-            minutes = IMAGES / images_per_s / 60
-            result[f"{engine}_{members}_at_once"] = {**measured, "minutes_for_20": minutes}
-    result["best_minutes_for_20"] = min(r["minutes_for_20"] for r in result.values())
-    return result
-
-
-def large(steps: int, size: int, mri_size: int) -> dict[str, Any]:
-    """CT of 512x512, and multi-coil MRI of 320x320, in steps a second."""
-    result: dict[str, Any] = {
-        f"ct_{size}": {engine: rate("medium", ct_measurement(size), engine, steps) for engine in ENGINES}
-    }
-    result[f"mri_{mri_size}_15_coils"] = {
-        engine: rate("medium", _mri(mri_size, 15), engine, steps, channels=2) for engine in ENGINES
-    }
-    return result
-
-
-def main() -> None:
-    """Run the sections that there is time for; write after each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=450.0, help="begin no section after this")
-    parser.add_argument("--sections", nargs="+", default=["engines", "overhead", "stacked", "reconstructions", "large"])
-    parser.add_argument("--devices", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="few steps, small images")
-    arguments = parser.parse_args()
-    quick = arguments.quick
+    Returns:
+        0; 1 if a figure failed.
+    """
+    arguments = _parser().parse_args()
+    quick, child = arguments.quick, arguments.child
     if not torch.cuda.is_available() and not quick:
         sys.exit("benchmarks gpu: there is no CUDA device; --quick checks on the CPU that the program runs.")
     quieten()
-    steps, size = (40, 32) if quick else (200, 256)
-    sections: dict[str, Callable[[], dict[str, Any]]] = {
-        "engines": lambda: engines(steps // 4, (32,) if quick else (128, 256)),
-        "overhead": lambda: overhead(10 if quick else 500),
-        "stacked": lambda: stacked(steps // 4, 2 if quick else 16, size),
-        "reconstructions": lambda: reconstructions(steps // 4, 2 if quick else IMAGES, size),
-        "large": lambda: large(steps // 4, *((32, 32) if quick else (512, 320))),
-    }
+    folder = result_folder(quick, arguments.out)
+    write = (lambda result: None) if child else (lambda result: write_result("gpu", result, folder))
     start = time.perf_counter()
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    result: dict[str, Any] = {"device": device, "seconds": {}}
-    for name in arguments.sections:
-        began = time.perf_counter()
-        if began - start > arguments.seconds:
-            result[name] = "skipped: out of time"
-            continue
-        try:
-            result[name] = sections[name]()
-        except Exception as error:  # one section that fails must not cost the others
-            result[name] = f"failed: {error!r}"
-        result["seconds"][name] = time.perf_counter() - began
-        print(name, json.dumps(result[name], indent=2), flush=True)
-        report("gpu", result, quick)
+    figures = Figures(start + arguments.seconds, write)
+    if child:
+        measure_rates(figures, ["reconstructions"], quick, compiled=False)
+        print(json.dumps({"minutes_for_20": figures.best_minutes()}))
+        return 0
     if arguments.devices > 1:
-        result["devices"] = _on_devices(arguments.devices, quick)
-        report("gpu", result, quick)
+        devices = arguments.devices
+        figures.add("devices", f"{devices} devices", lambda: on_devices(figures, devices, quick))
+    if "overhead" in arguments.sections:
+        overhead(figures, quick)
+    measure_rates(figures, arguments.sections, quick)
+    figures.result |= {"best_minutes_for_20": figures.best_minutes(), "seconds": time.perf_counter() - start}
+    print(json.dumps(figures.result, indent=2))
+    print(write_result("gpu", figures.result, folder))
+    return 1 if figures.result["failed"] else 0
 
 
-def _on_devices(devices: int, quick: bool) -> dict[str, Any]:
-    """Run the reconstructions on every device at once."""
-    command = [sys.executable, "-m", "benchmarks", "gpu", "--sections", "reconstructions"]
-    command += ["--quick"] if quick else []
-    environments = [{**os.environ, "CUDA_VISIBLE_DEVICES": str(device)} for device in range(devices)]
-    children = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for environment in environments
-    ]
-    outputs = [child.communicate()[0] for child in children]
-    minutes = [float(o.rsplit('"best_minutes_for_20": ', 1)[1].split("\n")[0].rstrip(",}")) for o in outputs]
-    return {"minutes_for_20_each": minutes, "minutes_for_20": 1 / sum(1 / m for m in minutes)}
-
-
-def _mri(size: int, coils: int) -> Measurement:
-    """Simulated multi-coil MRI of a phantom, 4 times undersampled."""
-    data = Phantom(kind="ellipses", size=size, acquisition=CartesianMRI(coils=SimulatedCoils(coils)))
-    data.setup("fit")
-    return data.measurement
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=420.0, help="begin nothing after this")
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="folder of the result, in place of benchmarks/results")
+    parser.add_argument("--quick", action="store_true", help="few steps, small images")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    return parser
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -54,10 +54,11 @@ def command_line_callbacks(extra: bool) -> list[Any]:
 
 
 class Problem:
-    """The measurement, and the two ways to fit it."""
+    """The measurement, and the ways to fit it."""
 
-    def __init__(self, network: str, size: int, steps: int, extra: bool, device: str) -> None:
+    def __init__(self, network: str, size: int, steps: int, extra: bool, device: str, inner_steps: int = 10) -> None:
         self.network, self.steps, self.extra, self.device = network, steps, extra, device
+        self.inner_steps = inner_steps
         self.measurement = ct_measurement(size)
         self.loop_ms: list[float] = []
 
@@ -65,7 +66,8 @@ class Problem:
         """The loop alone, as one writes it, or with the fused optimiser and the memory format of a fit."""
         measurement, network = self.measurement.to(self.device), NETWORKS[self.network]().to(self.device)
         z = minmax(measurement.initial)
-        bare_loop(network, measurement.physics, measurement.y, z, self.steps, tuned=tuned).sum().item()
+        output = bare_loop(network, measurement.physics, measurement.y, z, self.steps, self.inner_steps, tuned=tuned)
+        output.sum().item()
 
     def fit(self) -> None:
         """The fit of a user."""
@@ -73,8 +75,32 @@ class Problem:
         with tempfile.TemporaryDirectory() as folder:
             callbacks = [watch, *command_line_callbacks(self.extra)]
             fit(NETWORKS[self.network](), self.measurement, self.steps, callbacks=callbacks, device=self.device,
-                folder=folder)  # fmt: skip
+                folder=folder, inner_steps=self.inner_steps)  # fmt: skip
         self.loop_ms.append(1e3 * watch.seconds)
+
+
+def compare(problem: Problem, repeats: int) -> dict[str, Any]:
+    """Let the fit and the bare loops, plain and tuned, take turns.
+
+    Args:
+        problem: What is fitted.
+        repeats: Rounds that count, after one that does not.
+
+    Returns:
+        Times, and overheads: what the whole fit, or its loop, takes beyond the plain, or the tuned, bare loop.
+    """
+    candidates = {"bare": problem.bare, "bare_tuned": lambda: problem.bare(tuned=True), "fit": problem.fit}
+    times = side_by_side(candidates, repeats, warmup=1)
+    whole, loop = times["fit"]["median_ms"], statistics.median(problem.loop_ms[1:])
+    bare, tuned = times["bare"]["median_ms"], times["bare_tuned"]["median_ms"]
+    return {
+        "inner_steps": problem.inner_steps,
+        "times": {**times, "fit_loop": {"median_ms": loop}},
+        "overhead_whole": whole / bare - 1,
+        "overhead_loop": loop / bare - 1,
+        "overhead_whole_tuned": whole / tuned - 1,
+        "overhead_loop_tuned": loop / tuned - 1,
+    }
 
 
 def peak_memory(arguments: argparse.Namespace) -> dict[str, float]:
@@ -118,19 +144,11 @@ def main() -> None:
         getattr(problem, arguments.child)()
         print(json.dumps({"peak_mib": peak_memory_mib()}))
         return
-    candidates = {"bare": problem.bare, "bare_tuned": lambda: problem.bare(tuned=True), "fit": problem.fit}
-    times = side_by_side(candidates, arguments.repeats, warmup=1)
-    whole, loop = times["fit"]["median_ms"], statistics.median(problem.loop_ms[1:])
-    bare, tuned = times["bare"]["median_ms"], times["bare_tuned"]["median_ms"]
+    times = compare(problem, arguments.repeats)
     memory = peak_memory(arguments) if arguments.device == "cpu" else {}
     result = {
         "problem": {key: getattr(arguments, key) for key in ("size", "network", "steps", "device", "callbacks")},
-        "inner_steps": 10,
-        "times": {**times, "fit_loop": {"median_ms": loop}},
-        "overhead_whole": whole / bare - 1,
-        "overhead_loop": loop / bare - 1,
-        "overhead_whole_tuned": whole / tuned - 1,
-        "overhead_loop_tuned": loop / tuned - 1,
+        **times,
         "peak_memory_mib": memory,
         "peak_memory_ratio": memory["fit"] / memory["bare"] if memory else None,
     }

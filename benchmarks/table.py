@@ -184,14 +184,22 @@ def profile() -> str:
 
 
 def gpu() -> str:
-    """Engines on a GPU."""
+    """Rates on a GPU; what failed, or was skipped, is said in the place of its rate."""
     rows = []
     for r in results("gpu"):
-        for name, engines in r.get("engines", {}).items():
-            for engine, measured in engines["engines"].items():
-                faster = engines["times_faster_than_eager"][engine]
-                rows.append([name, r["device"], engine, measured["steps_per_s"], faster, measured["fell_back"]])
-    return table(["problem", "device", "engine", "steps/s", "times eager", "fell back"], rows) if rows else ""
+        for section in ("stacked", "reconstructions", "large", "engines"):
+            for name, figure in r.get(section, {}).items():
+                rows.append([section, name, r["device"], *_rate(figure)])
+    heads = ["section", "problem", "device", "steps/s, all members", "times eager alone", "minutes for 20", "GiB"]
+    return table(heads, rows) if rows else ""
+
+
+def _rate(figure: dict[str, Any]) -> list[Any]:
+    if "member_steps_per_s" not in figure:
+        why = [f"{key}: {text}".splitlines()[0].replace("|", "/") for key, text in figure.items()]
+        return [", ".join(why), None, None, None]
+    numbers = [figure.get(key) for key in ("member_steps_per_s", "times_faster", "minutes_for_20", "memory_gib")]
+    return [f"{numbers[0]:.3g}, fell back to eager" if figure["fell_back"] else numbers[0], *numbers[1:]]
 
 
 TABLES: dict[str, tuple[Callable[[], str], str]] = {
