@@ -58,12 +58,15 @@ class FakeCapture(Capture):
     def capture(self, function: Callable[[], None], generators: list[torch.Generator]) -> Callable[[], None]:
         method, self.captures = self.method, self.captures + 1
         optimizer = method.optimizers(use_pl_optimizer=False)
-        weights, state = copy.deepcopy(method.network.state_dict()), copy.deepcopy(optimizer.state_dict())
+        trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        weights, state = [parameter.detach().clone() for parameter in trained], copy.deepcopy(optimizer.state_dict())
         groups = [dict(group) for group in optimizer.param_groups]
         random = [generator.get_state() for generator in generators]
         function()
         static = method.outputs()
-        method.network.load_state_dict(weights)
+        with torch.no_grad():
+            for parameter, weight in zip(trained, weights, strict=True):
+                parameter.copy_(weight)
         optimizer.load_state_dict(state)
         for group, before in zip(optimizer.param_groups, groups, strict=True):
             group.update(before)  # the very tensors: a graph reads those that it was captured with
