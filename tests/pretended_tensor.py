@@ -113,6 +113,9 @@ class DeviceTensor(torch.Tensor):
         WAITS.note("tolist")
         return self.held.tolist()
 
+    def __reduce_ex__(self, protocol: Any) -> Any:  # Lightning reads every checkpoint to the host
+        return self.held.__reduce_ex__(protocol)
+
     def is_shared(self) -> bool:
         return False
 

@@ -62,10 +62,8 @@ class FitStart(FitSettings):
             self.data_weighting.check(self.measurement)
         if hasattr(self.network, "set_image_size"):  # decoders, whose input is smaller than the image
             self.network.set_image_size(self.measurement.image_shape[1:])  # type: ignore[operator]
-        first = next(self.network.parameters())
-        self._drawn_in = first.dtype
-        # Noise is drawn on the host and images lie with the measurement; the network may be on a device already.
-        self.stored_input = self._draw().to(first.device)
+        self._drawn_in = next(self.network.parameters()).dtype
+        self.stored_input = self._draw()
         self._observers = self._hooks(IterateHook)
         check_network(getattr(self.network, "single", self.network), self.stored_input, self.measurement)
         if isinstance(self.network, StackedNetwork):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ from dip_lightning.methods.engine import Engine
 from dip_lightning.physics import CartesianMRI, Deblurring, Inpainting, ParallelBeamCT, SimulatedCoils, SuperResolution
 from tests import pretended_device
 from tests.methods.registry import METHODS
-from tests.methods.test_battery import build, problem
+from tests.methods.test_battery import SaveAt, build, problem
 from tests.methods.test_engine import FakeCapture, keep_rate, with_engine
 from tests.pretended_device import on_device
 from tests.pretended_tensor import NAME, WAITS, DeviceTensor
@@ -108,7 +109,9 @@ def same_on_device(make: Build, measurement: Measurement, callbacks: Callbacks, 
             torch.testing.assert_close(ours.cpu(), theirs, rtol=1e-3, atol=1e-4)
 
 
-def fit_on_device(make: Build, measurement: Measurement, callbacks: Callbacks, engine: str) -> BaseDIP:
+def fit_on_device(
+    make: Build, measurement: Measurement, callbacks: Callbacks, engine: str, ckpt_path: str | None = None
+) -> BaseDIP:
     """Fit, and assert that outer steps waited for nothing, and that a graph was captured where one was asked for."""
     WAITS.found.clear()
     method = make(engine=engine)
@@ -116,7 +119,7 @@ def fit_on_device(make: Build, measurement: Measurement, callbacks: Callbacks, e
     made = CUDAGraph(capture) if engine == "cuda_graph" else Engine()
     with pytest.MonkeyPatch.context() as patch, on_device() as trainer:
         with_engine(patch, made)
-        fit(method, measurement, callbacks(), **trainer)
+        fit(method, measurement, callbacks(), ckpt_path=ckpt_path, **trainer)
     assert not WAITS.found, WAITS.found
     assert (capture.captures > 0) == (engine == "cuda_graph"), f"{engine}: {capture.captures} captures"
     return method
@@ -190,6 +193,23 @@ def of_way(name: str) -> None:
 @pytest.mark.parametrize("name", WAYS)
 def test_ways_to_fit(elsewhere: Callable[..., Any], name: str) -> None:
     elsewhere(of_way, name)
+
+
+def resume(folder: Path, engine: str) -> None:
+    """On the device and on the host, from a checkpoint of the device."""
+    schedule = partial(StepLR, step_size=4, gamma=0.5)
+    make = partial(build, "selfguideddip", inner_steps=3, lr_scheduler=schedule)
+    callbacks, path = METHODS["selfguideddip"].callbacks, folder / "last.ckpt"
+    whole = fit_on_device(make, problem(), lambda: [*callbacks(), SaveAt(3, path)], engine)
+    there, here = fit_on_device(make, problem(), callbacks, engine, str(path)), make(engine="eager")
+    fit(here, problem(), callbacks(), ckpt_path=str(path))
+    for resumed in (there, here):
+        torch.testing.assert_close(resumed.estimate.cpu(), whole.estimate.cpu(), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("engine", ["eager", "cuda_graph"])
+def test_a_fit_is_resumed(elsewhere: Callable[..., Any], tmp_path: Path, engine: str) -> None:
+    elsewhere(resume, tmp_path, engine)
 
 
 def fall_back() -> None:
