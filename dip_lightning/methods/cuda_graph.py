@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -137,15 +139,11 @@ class Capture:
         """
         stream = self._stream = self._stream or torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
-        mode = torch.cuda.get_sync_debug_mode()
         try:
-            if refuse_waits:
-                torch.cuda.set_sync_debug_mode("error")
-            with torch.cuda.stream(stream):
+            with torch.cuda.stream(stream), _refused_waits() if refuse_waits else nullcontext():
                 function()
-        finally:
-            torch.cuda.set_sync_debug_mode(mode)
-        torch.cuda.current_stream().wait_stream(stream)
+        finally:  # what follows a step that was broken off must not overtake it
+            torch.cuda.current_stream().wait_stream(stream)
 
     def capture(self, function: Callable[[], None], generators: list[torch.Generator]) -> Callable[[], None]:
         """Capture a function without executing it.
@@ -165,6 +163,18 @@ class Capture:
             function()
         replay: Callable[[], None] = graph.replay
         return replay
+
+
+@contextmanager
+def _refused_waits() -> Iterator[None]:
+    mode = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():  # of torch, that it does not see all waits
+        warnings.filterwarnings("ignore", message="Synchronization debug mode")
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(mode)
 
 
 def _demand_static(method: BaseDIP) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from torch.optim.lr_scheduler import OneCycleLR, StepLR
 from dip_lightning.callbacks import OutputAveraging
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods import DIP, BaseDIP, cuda_graph
-from dip_lightning.methods.cuda_graph import CUDAGraph
+from dip_lightning.methods.cuda_graph import Capture, CUDAGraph
 from tests.methods.test_engine import FakeCapture, graph_on_cpu, keep_rate, method, with_engine
 from tests.support import MatrixPhysics, fit, matrix_measurement
 
@@ -122,3 +123,23 @@ def test_an_operator_on_the_host_is_not_captured(monkeypatch: pytest.MonkeyPatch
     capture = graph_on_cpu(monkeypatch, dip)
     assert "OnHost runs on the host" in fallen(dip, measurement)
     assert capture.warm_ups == 0
+
+
+def test_waits_are_refused_for_one_step_and_the_stream_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[Any] = []
+    stream = SimpleNamespace(wait_stream=lambda other: done.append("join"))
+    for name, function in {
+        "Stream": lambda: stream,
+        "current_stream": lambda: stream,
+        "stream": lambda stream: nullcontext(),
+        "get_sync_debug_mode": lambda: 0,
+        "set_sync_debug_mode": done.append,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, function)
+    capture = Capture()
+    capture.warm_up(lambda: done.append("step"))
+    assert done == ["join", "step", "join"]
+    done.clear()
+    with pytest.raises(ZeroDivisionError):
+        capture.warm_up(lambda: done.append(1 / 0), refuse_waits=True)
+    assert done == ["join", "error", 0, "join"]
