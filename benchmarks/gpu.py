@@ -149,7 +149,8 @@ def main() -> int:
     folder = result_folder(quick, arguments.out)
     write = (lambda result: None) if child else (lambda result: write_result("gpu", result, folder))
     start = time.perf_counter()
-    figures = Figures(start + arguments.seconds, write)
+    seconds = arguments.seconds if arguments.seconds is not None else 120.0 if quick else 420.0
+    figures = Figures(start + seconds, write)
     if child:
         measure_rates(figures, ["reconstructions"], quick, compiled=False)
         print(json.dumps({"minutes_for_20": figures.best_minutes()}))
@@ -168,7 +169,7 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=420.0, help="begin nothing after this")
+    parser.add_argument("--seconds", type=float, help="begin nothing after this: 420, or 120 with --quick")
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--out", type=Path, help="folder of the result, in place of benchmarks/results")
