@@ -3,7 +3,8 @@
 A callback that wants every iterate, not only every batch, subclasses :class:`IterateHook`; one that changes the
 network input subclasses :class:`UpdatesNetworkInput`, so that methods can tell that they have what they need. One that
 trains more than the network's weights subclasses :class:`AddsParameters`; one that keeps something of the measurement
-from the fit subclasses :class:`PreparesMeasurement`.
+from the fit subclasses :class:`PreparesMeasurement`; one that makes an image of all iterates subclasses
+:class:`AveragesIterates`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ class IterateHook:
             pl_module: The method; ``pl_module.iteration`` already counts this step.
             output: Detached network output that the step's loss was computed from, ``[B, C, H, W]``.
         """
+
+
+class AveragesIterates(IterateHook):
+    """Mixed into a callback that makes an image of all iterates since the fit began."""
 
 
 class UpdatesNetworkInput:

@@ -16,9 +16,12 @@ import numpy as np
 import pytest
 import torch
 
+from dip_lightning.cli import main
+
 ROOT = Path(__file__).parents[1]
+CONFIG = f"--config={ROOT / 'configs' / 'demo.yaml'}"
 FIT = [
-    *(sys.executable, "-m", "dip_lightning", "fit", f"--config={ROOT / 'configs' / 'demo.yaml'}"),
+    *(sys.executable, "-m", "dip_lightning", "fit", CONFIG),
     *("--data.size=32", "--model.outer_steps=40", "--model.inner_steps=2", "--model.input_noise=0.01"),
     *("--trainer.accelerator=cpu", "--checkpoint.seconds=0", "--record.flush_seconds=0"),
     *("--record.preview=false", "--seed_everything=3"),
@@ -85,3 +88,50 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     summary = json.loads((killed / "summary.json").read_text())
     assert summary["iterations"] == 80
     assert not [path for path in killed.rglob("*") if ".tmp" in path.name and path.stat().st_size == 0]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Arguments of a fit that has finished."""
+    folder = tmp_path_factory.mktemp("finished")
+    options = ["--data.size=32", "--data.kind=ellipses", "--model.outer_steps=1", "--model.inner_steps=2"]
+    arguments = ["fit", CONFIG, *options, "--trainer.accelerator=cpu", f"--record.run_dir={folder}"]
+    assert main([*arguments, "--record.preview=false"]) == 0
+    return arguments
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("--data.acquisition.views=6", "shape of y was [1, 1, 30, 46], is now [1, 1, 6, 46]"),
+        ("--data.size=48", "shape of initial was"),
+        ("--data.seed=5", "y has other values"),
+        ("--data.index=1", "measurement was"),
+        ("--seed_everything=1", "seed was [0], is now [1]"),
+        ("--model.inner_steps=3", "model.inner_steps was 2, is now 3"),
+        ("--model.optimizer.lr=0.5", "model.optimizer.lr was"),
+        ("--model.penalties=null", "model.penalties was"),
+        ("--model.network=UNet", "model.network.class_path was"),
+        ("--trainer.callbacks=[InputUpdate]", "callbacks was"),
+    ],
+)
+def test_a_checkpoint_of_another_fit_is_refused(
+    change: str, expected: str, finished: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(finished[-1].partition("=")[2])
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert main([*finished, change, "--ckpt_path=last"]) == 2
+    error = capsys.readouterr().err
+    assert expected in error
+    assert "--record.run_dir" in error
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_what_makes_no_other_fit_may_change(finished: list[str]) -> None:
+    changes = [
+        "--model.outer_steps=2",
+        "--metrics.ssim_every=1",
+        "--progress.seconds=5",
+        "--trainer.log_every_n_steps=1",
+    ]
+    assert main([*finished, *changes, "--ckpt_path=last"]) == 0

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.functional.averaging import RunningMean, move_average
-from dip_lightning.hooks import IterateHook
+from dip_lightning.hooks import AveragesIterates
 
 if TYPE_CHECKING:
     from dip_lightning.methods.base import BaseDIP
 
 
-class Averaging(pl.Callback, IterateHook):
+class Averaging(pl.Callback, AveragesIterates):
     """Reports an average of the outputs; there can be one."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

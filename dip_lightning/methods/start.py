@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import pytorch_lightning as pl
 import torch
@@ -20,6 +20,7 @@ from dip_lightning.methods.checks import (
     check_precision,
     check_weights,
 )
+from dip_lightning.methods.fingerprint import check_same_fit, fingerprint
 from dip_lightning.methods.memory import check_memory
 from dip_lightning.methods.settings import FitSettings
 from dip_lightning.methods.tuning import suit_device
@@ -46,14 +47,17 @@ class FitStart(FitSettings):
 
     set_network_input: Callable[[Tensor], None]  # one of the seams
     _observers: Sequence[IterateHook] = ()
+    _fingerprint: dict[str, Any] | None = None
 
     def setup(self, stage: str) -> None:
         """Take the measurement from the DataModule; draw weights and input from the seed; check what can be checked."""
         self.measurement = self.take_measurement(self.trainer)
         check_weights(self.network)
         self.stack_network(self.measurement.batch_size)
+        self._fingerprint = None
         if stage != "fit":
             return
+        self._fingerprint = fingerprint(self, self.measurement, self.trainer.callbacks)  # type: ignore[attr-defined]
         check_precision(str(self.trainer.precision))
         self.begin(self.measurement.batch_size)
         for hook in self._hooks(PreparesMeasurement):
@@ -116,6 +120,22 @@ class FitStart(FitSettings):
         """Seed of each member of a measurement."""
         seed = self.seed if self.seed is not None else int(os.environ.get("PL_GLOBAL_SEED", "0"))
         return [seed + repetition for repetition in measurement.repetitions or [0] * measurement.batch_size]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say which fit this is; see the base class."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["dip_lightning"]["fingerprint"] = self._fingerprint
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that the checkpoint is of this fit; see the base class.
+
+        Raises:
+            RunFolderError: If it is of another one, whose image would be recorded as that of this one.
+        """
+        if self._fingerprint is not None:
+            before = checkpoint["dip_lightning"].get("fingerprint")
+            check_same_fit(before, self._fingerprint, str(self.trainer.ckpt_path))
+        super().on_load_checkpoint(checkpoint)
 
     @property
     def name(self) -> str:
