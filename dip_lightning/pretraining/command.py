@@ -10,6 +10,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 import dip_lightning.networks
 import dip_lightning.physics  # noqa: F401  (importing a class makes its short name known)
+from dip_lightning.errors import ConfigurationError, RunFolderError
 from dip_lightning.pretraining import EllipsePairs, SupervisedPretraining
 
 TRAINER_DEFAULTS = {
@@ -26,11 +27,12 @@ class PretrainCLI(LightningCLI):
     """LightningCLI of one command, with ``best.ckpt`` by validation loss and ``last.ckpt`` of the last epoch."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the checkpoint to continue from, and the callbacks that write checkpoints.
+        """Add the checkpoint to continue from, whether weights may be replaced, and what writes checkpoints.
 
         There are two: since Lightning 2.6, ``save_last`` writes ``last.ckpt`` with a new best alone.
         """
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to continue, or 'last'.")
+        parser.add_argument("--overwrite", type=bool, default=False, help="Whether trained weights may be replaced.")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
         parser.link_arguments("checkpoint.dirpath", "last_checkpoint.dirpath")
@@ -46,16 +48,44 @@ class PretrainCLI(LightningCLI):
             }
         )
 
-    def checkpoint(self) -> Path | None:
-        """The checkpoint to continue from; ``last`` means the one in ``default_root_dir``, if there is one yet."""
-        path = self.config["ckpt_path"]
-        if path != "last":
-            return None if path is None else Path(path)
-        last = Path(self.trainer.default_root_dir) / "checkpoints" / "last.ckpt"
-        if last.exists():
-            return last
-        print(f"No checkpoint {last} yet: starting from the beginning.", file=sys.stderr)
+    def train(self) -> None:
+        """Train, from the beginning or from a checkpoint.
+
+        Raises:
+            ConfigurationError: If there is no such checkpoint.
+            RunFolderError: If trained weights are in the way, and neither replacing nor continuing was asked for.
+        """
+        checkpoint = self._checkpoint()
+        there = [path for path in self._written() if path.exists()]
+        if there and checkpoint is None and not self.config["overwrite"]:
+            raise RunFolderError(
+                f"{there[0].parent} holds trained weights ({', '.join(path.name for path in there)}). Set --overwrite "
+                "true to replace them, --ckpt_path last to continue their training, or another "
+                "--trainer.default_root_dir."
+            )
+        self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=checkpoint)
+        best, last = (callback.best_model_path for callback in self._savers())
+        print(f"Weights: {best} (best), {last} (last)")
+
+    def _checkpoint(self) -> Path | None:
+        """The checkpoint to continue from; ``last`` means the one that this training would write, if it is there."""
+        given = self.config["ckpt_path"]
+        if given is None:
+            return None
+        path = self._written()[1] if given == "last" else Path(given)
+        if path.is_file():
+            return path
+        if given != "last":
+            raise ConfigurationError(f"--ckpt_path: there is no checkpoint {path}; give its path, or 'last'.")
+        print(f"No checkpoint {path} yet: starting from the beginning.", file=sys.stderr)
         return None
+
+    def _savers(self) -> list[ModelCheckpoint]:
+        return [self.config_init[name] for name in ("checkpoint", "last_checkpoint")]
+
+    def _written(self) -> list[Path]:
+        folder = Path(self.trainer.default_root_dir) / "checkpoints"
+        return [Path(saver.dirpath or folder) / f"{saver.filename}.ckpt" for saver in self._savers()]
 
 
 def main(arguments: list[str]) -> int:
@@ -83,7 +113,5 @@ def main(arguments: list[str]) -> int:
         },
         args=arguments,
     )
-    cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.checkpoint())
-    best, last = (cli.config_init[name].best_model_path for name in ("checkpoint", "last_checkpoint"))
-    print(f"Weights: {best} (best), {last} (last)")
+    cli.train()
     return 0

@@ -25,7 +25,7 @@ def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
 def test_validation_loss_falls(tmp_path: Path) -> None:
     losses = {}
     for epochs in (1, 4):
-        pretrain(tmp_path, f"--trainer.max_epochs={epochs}")
+        pretrain(tmp_path, f"--trainer.max_epochs={epochs}", "--overwrite=true")
         best = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"]
         losses[epochs] = next(
             float(state["current_score"]) for name, state in best.items() if "ModelCheckpoint" in name
@@ -61,6 +61,30 @@ def test_last_without_a_checkpoint_starts_from_the_beginning(
 ) -> None:
     pretrain(tmp_path, "--trainer.max_epochs=1", "--data.images=8", "--ckpt_path=last")
     assert "starting from the beginning" in capsys.readouterr().err
+
+
+def test_trained_weights_are_not_replaced_unless_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short = ["--trainer.max_epochs=1", "--data.images=16"]
+    folder = pretrain(tmp_path, *short)
+    files = [folder / "best.ckpt", folder / "last.ckpt", tmp_path / "trajectory.pt", tmp_path / "config.yaml"]
+    before = [path.read_bytes() for path in files]
+    capsys.readouterr()
+    arguments = ["pretrain", "--config", str(configuration(tmp_path)), *short, "--seed_everything=7"]
+    for more in ([], [f"--trainer.default_root_dir={tmp_path / 'other'}", f"--checkpoint.dirpath={folder}"]):
+        assert main([*arguments, *more]) == 2
+        (error,) = capsys.readouterr().err.strip().splitlines()[-1:]
+        assert error.startswith(f"dip-lightning: error: {folder} holds trained weights (best.ckpt, last.ckpt).")
+        assert all(option in error for option in ("--overwrite true", "--ckpt_path last", "default_root_dir"))
+    assert [path.read_bytes() for path in files] == before
+    pretrain(tmp_path, *short, "--seed_everything=7", "--overwrite=true")
+    assert (folder / "best.ckpt").read_bytes() != before[0]
+
+
+def test_a_checkpoint_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["pretrain", "--config", str(configuration(tmp_path))]
+    assert main([*arguments, f"--ckpt_path={tmp_path / 'nosuch.ckpt'}"]) == 2
+    assert f"there is no checkpoint {tmp_path / 'nosuch.ckpt'}" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_a_misspelt_option_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
