@@ -11,6 +11,7 @@ from pathlib import Path
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from dip_lightning.callbacks.progress import duration
+from dip_lightning.compare.check import check_jobs
 from dip_lightning.compare.execute import TERMINATED, failure_of
 from dip_lightning.compare.jobs import COMPARISON, Job, State, expand, read_json, shard, state, write_json
 from dip_lightning.compare.local import LocalRunner
@@ -36,12 +37,13 @@ def main(arguments: Sequence[str]) -> int:
     plan = load_plan(options.config, options.root)
     jobs = shard(unique(expand(plan)), options.shard)
     states = {job.name: state(job) for job in jobs}
+    again: set[State] = {"failed"} if options.retry_failed else set()
+    open_jobs = [job for job in jobs if states[job.name] in {"new", "interrupted"} | again]
+    check_jobs(open_jobs)
     if options.dry_run:
         print_plan(jobs, states, max(options.workers, 1))
         return 0
     _describe(plan)
-    again: set[State] = {"failed"} if options.retry_failed else set()
-    open_jobs = [job for job in jobs if states[job.name] in {"new", "interrupted"} | again]
     counts = Counter(states.values())
     print(f"{plan.name}: {len(jobs)} jobs, {_count(counts)}; {len(open_jobs)} to do. Root: {plan.root}", flush=True)
     try:

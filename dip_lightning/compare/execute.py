@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from jsonargparse import ArgumentError
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from dip_lightning.cli_errors import cause, one_line
 from dip_lightning.compare.config_tree import Tree, get_key, set_key
 from dip_lightning.compare.jobs import (
     FAILURE,
@@ -83,8 +86,7 @@ def _attempt(job: Job, again: bool) -> Outcome:
     except SIGTERMException:  # a SystemExit, but the job is not at fault
         raise
     except (Exception, SystemExit) as error:
-        message = str(error).strip() or type(error).__name__
-        record_failure(job, message, traceback.format_exc())
+        record_failure(job, reason(error), traceback.format_exc())
         return "failed"
     if state(job) != "finished":
         record_failure(job, "The fit ended without a summary.json.", "")
@@ -108,6 +110,20 @@ def _run_baseline(job: Job) -> None:
     from dip_lightning.compare.baselines import run_baseline
 
     run_baseline(job.tree, job.folder, name=job.method, seed=job.seed)
+
+
+def reason(error: BaseException) -> str:
+    """Say why a job failed, as the command line would say it of a single fit.
+
+    Args:
+        error: What was raised.
+    """
+    known = cause(error)
+    if known is not None:
+        return str(known)
+    if isinstance(error, ArgumentError | MisconfigurationException):
+        return one_line(str(error))
+    return str(error).strip() or type(error).__name__
 
 
 def record_failure(job: Job, message: str, trace: str) -> None:

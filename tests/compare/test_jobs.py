@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from dip_lightning.cli import main
+from dip_lightning.compare.check import check_jobs
 from dip_lightning.compare.command import expected_seconds, unique
 from dip_lightning.compare.config_tree import content_hash, get_key, load_tree, set_key
 from dip_lightning.compare.jobs import Job, expand, shard, state, write_json
@@ -180,6 +181,39 @@ def test_command_refuses_in_one_line(tmp_path, capsys):
     assert "absent.yaml does not exist" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("changes", "mistakes"),
+    [
+        ({"overrides": {"model.outr_steps": 3}}, ["dip on ct: model: DIP has no option 'outr_steps'. Did you mean"]),
+        ({"overrides": {"trainer.max_epoch": 3}}, ["option 'trainer.max_epoch'"]),
+        ({"baselines": ["TotalVariaton"]}, ["TotalVariaton on ct: baseline: there is no class 'TotalVariaton'."]),
+        (
+            {"baselines": ["Initial"], "grid": {"data.kind": ["elipses", "ellipses"], "model.inner_steps": [1, "two"]}},
+            [
+                "dip[inner_steps=1] on ct[kind=elipses] and 1 more: data.kind: 'elipses' is unknown. Did you mean",
+                "dip[inner_steps=two] on ct[kind=elipses] and 1 more: model.inner_steps: expected int, got 'two'.",
+            ],
+        ),
+    ],
+)
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_wrong_configurations_are_refused_before_anything_starts(tmp_path, capsys, changes, mistakes, options):
+    path = write_plan(tmp_path, seeds=2, **changes)
+    assert main(["compare", "--config", str(path), *options]) == 2
+    error = capsys.readouterr().err
+    for mistake in mistakes:
+        assert mistake in error
+    assert len(error.strip().splitlines()) == 1 + len(mistakes)
+    assert not (tmp_path / "root").exists()
+
+
+def test_what_is_finished_is_not_checked(tmp_path):
+    path = write_plan(tmp_path, overrides={"model.outr_steps": 3})
+    (job,) = expand(load_plan(path))
+    write_json(job.folder / SUMMARY, {"seconds": 1.0})
+    assert main(["compare", "--config", str(path), "--dry-run"]) == 0
+
+
 @pytest.mark.slow
 def test_hundred_thousand_jobs(tmp_path):
     config = yaml.safe_load(yaml.safe_dump(METHOD))
@@ -230,18 +264,6 @@ def test_method_of_its_own_for_each_task(tmp_path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "compare").glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_comparisons_are_understood(path):
-    from jsonargparse import ArgumentParser
-
-    from dip_lightning.compare.baselines import Baseline
-    from dip_lightning.data.base import MeasurementDataModule
-    from dip_lightning.methods.base import BaseDIP
-
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(Baseline, "baseline", required=False)
-    parser.add_subclass_arguments(BaseDIP, "model", required=False)
-    parser.add_subclass_arguments(MeasurementDataModule, "data")
     jobs = unique(expand(load_plan(path)))
-    kinds = {(job.method, job.data): job for job in jobs}
-    for job in kinds.values():
-        parser.parse_object({key: job.tree[key] for key in ("baseline", "model", "data") if key in job.tree})
+    check_jobs(jobs)
     assert len({job.name for job in jobs}) == len(jobs)

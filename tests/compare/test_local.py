@@ -9,15 +9,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pytorch_lightning.accelerators import CPUAccelerator
 
 from dip_lightning.cli import main
 from dip_lightning.compare.command import unique
+from dip_lightning.compare.config_tree import set_key
 from dip_lightning.compare.execute import FIT_CONFIG, execute, failure_of, lock_of
 from dip_lightning.compare.jobs import FAILURE, Job, expand, state, write_json
 from dip_lightning.compare.local import LocalRunner
@@ -26,7 +29,7 @@ from dip_lightning.compare.plan import load_plan
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.run_folder import SUMMARY, RunFolder
 from tests.compare.conftest import ROOT
-from tests.compare.small import METHOD, with_class, write_plan
+from tests.compare.small import DATA, METHOD, with_class, write_plan
 
 
 def jobs_of(plan: Path) -> list[Job]:
@@ -114,6 +117,27 @@ def test_failed_job_is_tried_again_on_demand(tmp_path):
     assert compare(plan, "--workers", "0") == 1
     assert compare(plan, "--workers", "0", "--retry-failed") == 0
     assert not (job.folder / FAILURE).exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"model.outr_steps": 3}, "model: DIP has no option 'outr_steps'. Did you mean 'outer_steps'?"),
+        ({"data.acquisition.views": 0}, "at least one view"),
+        ({"trainer.accelerator": "gpu"}, "a GPU was asked for, but there is none here"),
+    ],
+)
+def test_failure_says_what_is_wrong_in_one_line(tmp_path, monkeypatch, change, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (job,) = jobs_of(write_plan(tmp_path, methods=[{"name": "dip", "config": {**METHOD, "data": DATA}}], data=[]))
+    for key, value in change.items():
+        job = replace(job, tree=set_key(job.tree, key, value))
+    assert execute(job) == "failed"
+    failure = failure_of(job)
+    assert failure is not None
+    assert expected in failure["error"]
+    assert len(failure["error"].splitlines()) == 1
+    assert "Traceback" in failure["traceback"]
 
 
 def test_unreadable_checkpoint_is_recorded_and_retry_starts_anew(tmp_path):

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import yaml
+from jsonargparse import ArgumentParser, Namespace
 from torch import Tensor
 
 from dip_lightning.callbacks.metric_rows import MetricRows
@@ -48,16 +49,29 @@ def run_baseline(tree: dict[str, Any], path: Path, name: str, seed: int, preview
     _write(folder, baseline, measurement, image, watch, {"method": name, "seed": seed, "seconds": seconds}, preview)
 
 
-def _build(tree: dict[str, Any]) -> tuple[Baseline, Measurement]:
-    from jsonargparse import ArgumentParser
+def parse_baseline(tree: dict[str, Any]) -> tuple[ArgumentParser, Namespace]:
+    """Parse a baseline's configuration without building anything.
 
+    Args:
+        tree: See :func:`run_baseline`.
+
+    Returns:
+        The parser, and what it made of ``baseline`` and ``data``.
+
+    Raises:
+        ArgumentError: If the configuration is wrong.
+    """
     import dip_lightning.cli  # noqa: F401  (importing a class makes its short name known)
     from dip_lightning.data.base import MeasurementDataModule
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Baseline, "baseline")
     parser.add_subclass_arguments(MeasurementDataModule, "data")
-    parsed = parser.parse_object({key: tree[key] for key in ("baseline", "data")})
+    return parser, parser.parse_object({key: tree[key] for key in ("baseline", "data")})
+
+
+def _build(tree: dict[str, Any]) -> tuple[Baseline, Measurement]:
+    parser, parsed = parse_baseline(tree)
     built = parser.instantiate_classes(parsed)
     built.data.setup("fit")
     return built.baseline, built.data.measurement
