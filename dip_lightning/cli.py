@@ -99,6 +99,12 @@ class DIPCLI(LightningCLI):
         with naming("trainer"):
             return super().instantiate_trainer(**kwargs)
 
+    def _parse_ckpt_path(self) -> None:
+        """Keep what was asked for: Lightning would put the checkpoint's settings over it, a raised number of steps too.
+
+        Whether they go together is found out when the checkpoint is read.
+        """
+
     def _run_subcommand(self, subcommand: str) -> None:
         if self.shares:
             self.exit_code = run_side_by_side(main, self._arguments, self.shares)

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -127,11 +128,16 @@ def test_a_checkpoint_of_another_fit_is_refused(
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_what_makes_no_other_fit_may_change(finished: list[str]) -> None:
+@pytest.mark.parametrize("by_name", [False, True])
+def test_what_makes_no_other_fit_may_change(finished: list[str], tmp_path: Path, by_name: bool) -> None:
+    """Nor does a checkpoint that is named put its own settings over those that are asked for."""
+    folder = shutil.copytree(finished[-1].partition("=")[2], tmp_path / "run")
     changes = [
         "--model.outer_steps=2",
         "--metrics.ssim_every=1",
         "--progress.seconds=5",
         "--trainer.log_every_n_steps=1",
     ]
-    assert main([*finished, *changes, "--ckpt_path=last"]) == 0
+    checkpoint = folder / "checkpoints" / "last.ckpt" if by_name else "last"
+    assert main([*finished[:-1], f"--record.run_dir={folder}", *changes, f"--ckpt_path={checkpoint}"]) == 0
+    assert json.loads((folder / "summary.json").read_text())["iterations"] == 4
