@@ -362,3 +362,23 @@ def test_time_that_a_gpu_still_works_is_the_baselines(monkeypatch):
     watch(1, measurement.initial)
     assert watch.seconds == 0.0
     assert watch.rows.state_dict()["rows"][0][0]["seconds"] == 3.0
+
+
+def test_pixels_that_no_coil_sees_are_zero_as_in_fits(monkeypatch, tmp_path):
+    measurement = denoising()
+    support = torch.ones_like(measurement.initial[:, :1])
+    support[..., :3] = 0
+    measurement.physics.register_buffer("image_support", support)
+
+    class Shows(Initial):
+        def reconstruct(self, measurement: Measurement, seed: int, watch: Any) -> Tensor:
+            image = super().reconstruct(measurement, seed, watch)
+            watch(1, image)
+            return image
+
+    monkeypatch.setattr("dip_lightning.compare.baselines.run._build", lambda tree: (Shows(), measurement))
+    run_baseline({}, tmp_path, "shows", 0, preview=False)
+    with h5py.File(tmp_path / "reconstruction.h5") as file:
+        assert torch.equal(torch.as_tensor(file["estimate"][:]), (measurement.initial * support)[0].float())
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["psnr"]["estimate"] == pytest.approx(summary["psnr"]["oracle"])

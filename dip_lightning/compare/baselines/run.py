@@ -44,7 +44,7 @@ def run_baseline(tree: dict[str, Any], path: Path, name: str, seed: int, preview
     watch = _Watch(measurement)
     started = _now(device)
     with torch.no_grad():
-        image = baseline.reconstruct(measurement, seed, watch)
+        image = measurement.as_image(baseline.reconstruct(measurement, seed, watch))
     seconds = _now(device) - started - watch.seconds
     _write(folder, baseline, measurement, image, watch, {"method": name, "seed": seed, "seconds": seconds}, preview)
 
@@ -95,7 +95,7 @@ class _Watch:
     def __init__(self, measurement: Measurement) -> None:
         self.rows = MetricRows(flush_seconds=float("inf"))
         self.scorer = Scorer(measurement) if measurement.target is not None else None
-        self.physics, self.y = measurement.physics, measurement.y
+        self.measurement = measurement
         self.iterations = 0
         self.seconds = 0.0
         self.best: tuple[float, int, Tensor | None] = (-float("inf"), 0, None)
@@ -105,7 +105,9 @@ class _Watch:
     def __call__(self, iteration: int, image: Tensor) -> None:
         now = _now(self.device)
         self.iterations = iteration
-        record = {"loss": (self.physics.A(image) - self.y).abs().square().mean().reshape(1)}
+        image = self.measurement.as_image(image)  # zero where no coil sees it, as the images of the methods are
+        residual = self.measurement.physics.A(image) - self.measurement.y
+        record = {"loss": residual.abs().square().mean().reshape(1)}
         if self.scorer is not None:
             record["psnr"] = self.scorer.psnr(image)
             psnr = float(record["psnr"][0])
