@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -91,11 +92,12 @@ def _line(mistake: str, jobs: list[Job]) -> str:
 
 
 def _mistake(job: Job, fit_parser: Callable[[], _FitParser]) -> str | None:
+    tree = copy.deepcopy(job.tree)  # the parser puts its own objects into lists that it is given
     try:
         if job.kind == "fit":
-            fit_parser().parse(job.tree)
+            fit_parser().parse(tree)
         else:
-            parse_baseline(job.tree)
+            parse_baseline(tree)
     except Exception as error:  # whatever the modules raise that a class path names
         return reason(error)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 import tracemalloc
 from dataclasses import replace
@@ -265,5 +266,7 @@ def test_method_of_its_own_for_each_task(tmp_path):
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "compare").glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_comparisons_are_understood(path):
     jobs = unique(expand(load_plan(path)))
+    before = copy.deepcopy([job.tree for job in jobs])
     check_jobs(jobs)
+    assert [job.tree for job in jobs] == before
     assert len({job.name for job in jobs}) == len(jobs)
