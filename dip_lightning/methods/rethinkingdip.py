@@ -117,17 +117,18 @@ class RethinkingDIP(BaseDIP):
         """Denoise the perturbed data, and draw the probe; see the base class."""
         z = self.network_input().detach()
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):  # mixed precision is the network's alone
-            z, left, right = self._draw_perturbation(z)
+            variance = self.variance(self.measurement)
+            z, left, right = self._draw_perturbation(z, variance)
         if self.divergence == "exact":
             self._probed = left, right, z.requires_grad_(), None
         else:
-            step = self._step(self.measurement).view(-1, 1, 1, 1)
+            step = self._step(self.measurement, variance).view(-1, 1, 1, 1)
             self._probed = left, right, z, self.network(z + (step * right).to(z.dtype))
         return self.network(z)
 
-    def _draw_perturbation(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _draw_perturbation(self, z: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Input of the perturbed data; the probe seen by the adjoint, weighted by the variance, and by the input."""
-        physics, y, variance = self.measurement.physics, self.measurement.y, self.variance(self.measurement)
+        physics, y = self.measurement.physics, self.measurement.y
         if self.perturbation > 0:
             strength = self.perturbation * self.generators.uniform((1,) * (y.ndim - 1), y.dtype)
             noise = variance.sqrt() * self.generators.normal(y.shape[1:], y.dtype)
@@ -143,13 +144,15 @@ class RethinkingDIP(BaseDIP):
         if shifted is None:
             divergence = product_with_jacobian(estimate, point, left, right)
         else:
-            divergence = product_by_difference(estimate, shifted.to(estimate.dtype), left, self._step(measurement))
+            divergence = product_by_difference(
+                estimate, shifted.to(estimate.dtype), left, self._step(measurement, variance)
+            )
         count = self._present(measurement).flatten(1).sum(1)
         return risk_terms(measurement.physics.A(estimate) - measurement.y, variance, divergence, count)
 
-    def _step(self, measurement: Measurement) -> Tensor:
+    def _step(self, measurement: Measurement, variance: Tensor) -> Tensor:
         count = self._present(measurement).flatten(1).sum(1)
-        return self.difference_step * (self.variance(measurement).flatten(1).sum(1) / count).sqrt()
+        return self.difference_step * (variance.flatten(1).sum(1) / count).sqrt()
 
     def _present(self, measurement: Measurement) -> Tensor:
         """Data that count; found anew when others are fitted: fewer members, or all data after some were held out."""
