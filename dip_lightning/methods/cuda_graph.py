@@ -84,9 +84,10 @@ class CUDAGraph(Engine):
     def close(self) -> None:
         """Free the graph and its memory."""
         self._forget()
+        self._of = None
 
     def _forget(self) -> None:
-        self._warm, self._of, self._replay, self._static = 0, None, None, {}
+        self._warm, self._replay, self._static = 0, None, {}
 
     def _follow_numbers(self, optimizer: Any) -> None:
         """Begin anew where numbers changed that a graph has in it; refuse where they change before it is replayed."""
@@ -98,9 +99,7 @@ class CUDAGraph(Engine):
         self._changes += 1
         if self._changes > WARM_UP:
             raise RuntimeError(f"{', '.join(changed)} of {type(optimizer).__name__} change from step to step")
-        of = self._of
         self._forget()
-        self._of = of
 
     def _publish(self, method: BaseDIP) -> None:
         """Show the graph's outputs: copies where someone may keep them, for the next replay overwrites them."""
