@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
@@ -31,7 +29,7 @@ from dip_lightning.callbacks.result_writer import ResultWriter
 from dip_lightning.callbacks.saved_config import SaveRunConfig
 from dip_lightning.callbacks.wandb_run import is_wandb, without_unreachable
 from dip_lightning.cli_checks import check_checkpoint, check_seed
-from dip_lightning.cli_errors import cause, one_line
+from dip_lightning.cli_errors import explanation
 from dip_lightning.companion import Companion
 from dip_lightning.data.base import MeasurementDataModule
 from dip_lightning.errors import naming
@@ -196,12 +194,10 @@ def main(args: Sequence[str] | None = None, companion: Companion | None = None) 
             return command(arguments[1:])
         return run(arguments, companion)
     except Exception as error:
-        known = cause(error)
-        if known is not None:
-            return _refuse(str(known))
-        if isinstance(error, ArgumentError | MisconfigurationException):
-            return _refuse(one_line(str(error)))
-        raise
+        text = explanation(error)
+        if text is None:
+            raise
+        return _refuse(text)
 
 
 def run(arguments: list[str], companion: Companion | None = None) -> int:

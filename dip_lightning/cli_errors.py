@@ -6,6 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from jsonargparse import ArgumentError
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+
 from dip_lightning.cli_names import GROUPS, class_names, names_in, options_of, wanted
 from dip_lightning.errors import DIPError, near_match
 
@@ -153,6 +156,21 @@ def _no_gpu(found: re.Match[str], place: Place) -> str:
 
 def _clipping(found: re.Match[str], place: Place) -> str:
     return "trainer.gradient_clip_val: a method clips its gradients itself; set model.gradient_clip instead."
+
+
+def explanation(error: BaseException) -> str | None:
+    """Say in one line what a user can mend.
+
+    Args:
+        error: What was raised.
+
+    Returns:
+        The line; ``None`` for what is not the user's to mend.
+    """
+    known = cause(error)
+    if known is not None:
+        return str(known)
+    return one_line(str(error)) if isinstance(error, ArgumentError | MisconfigurationException) else None
 
 
 def cause(error: BaseException | None) -> DIPError | None:

@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from jsonargparse import ArgumentError
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from dip_lightning.cli_errors import cause, one_line
+from dip_lightning.cli_errors import explanation
 from dip_lightning.compare.config_tree import Tree, get_key, set_key
 from dip_lightning.compare.jobs import (
     FAILURE,
@@ -118,12 +116,7 @@ def reason(error: BaseException) -> str:
     Args:
         error: What was raised.
     """
-    known = cause(error)
-    if known is not None:
-        return str(known)
-    if isinstance(error, ArgumentError | MisconfigurationException):
-        return one_line(str(error))
-    return str(error).strip() or type(error).__name__
+    return explanation(error) or str(error).strip() or type(error).__name__
 
 
 def record_failure(job: Job, message: str, trace: str) -> None:
