@@ -50,8 +50,8 @@ class _FitParser(DIPCLI):
         """Run nothing."""
 
     def parse(self, tree: Tree) -> None:
-        """Parse a configuration."""
-        self.parser.parse_object({"subcommand": "fit", "fit": tree})
+        """Parse a configuration, and leave it as it is: the parser puts its own objects into lists that it is given."""
+        self.parser.parse_object({"subcommand": "fit", "fit": copy.deepcopy(tree)})
 
 
 def check_jobs(jobs: Iterable[Job]) -> None:
@@ -92,12 +92,11 @@ def _line(mistake: str, jobs: list[Job]) -> str:
 
 
 def _mistake(job: Job, fit_parser: Callable[[], _FitParser]) -> str | None:
-    tree = copy.deepcopy(job.tree)  # the parser puts its own objects into lists that it is given
     try:
         if job.kind == "fit":
-            fit_parser().parse(tree)
+            fit_parser().parse(job.tree)
         else:
-            parse_baseline(tree)
+            parse_baseline(job.tree)
     except Exception as error:  # whatever the modules raise that a class path names
         return reason(error)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from functools import partial
 from pathlib import Path
@@ -67,7 +68,8 @@ def parse_baseline(tree: dict[str, Any]) -> tuple[ArgumentParser, Namespace]:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Baseline, "baseline")
     parser.add_subclass_arguments(MeasurementDataModule, "data")
-    return parser, parser.parse_object({key: tree[key] for key in ("baseline", "data")})
+    # A copy, for the parser puts its own objects into lists that it is given.
+    return parser, parser.parse_object({key: copy.deepcopy(tree[key]) for key in ("baseline", "data")})
 
 
 def _build(tree: dict[str, Any]) -> tuple[Baseline, Measurement]:
