@@ -236,6 +236,8 @@ def test_steps_that_the_trainer_cannot_count_are_refused(tmp_path: Path) -> None
     callbacks = [InputUpdate(), ResultWriter(run_dir=str(tmp_path))]
     with pytest.raises(ConfigurationError, match="outer_steps"):
         fit(aseqdip(), matrix_measurement(), callbacks, enable_checkpointing=True, max_steps=2)
+    with pytest.raises(ConfigurationError, match="outer_steps"):
+        fit(aseqdip(), matrix_measurement(), [InputUpdate()], max_steps=2)
 
 
 def test_reading_what_is_not_there(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from dip_lightning.callbacks.member_record import member_images, member_summary
 from dip_lightning.callbacks.metric_rows import MetricRows
 from dip_lightning.callbacks.preview import preview_figure
 from dip_lightning.callbacks.repetitions import write_repetitions
-from dip_lightning.callbacks.trainer_limits import check_max_steps, ended_by
+from dip_lightning.callbacks.trainer_limits import ended_by
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.base import BaseDIP
 from dip_lightning.records import folder_name, image_attributes
@@ -89,16 +89,11 @@ class ResultWriter(Checkpoint):
         ]
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Find the folders; forget the rows of an earlier fit; for test and predict, read what is stored there.
-
-        Raises:
-            ConfigurationError: If the trainer is to count steps, which it does not see.
-        """
+        """Find the folders; forget the rows of an earlier fit; for test and predict, read what is stored there."""
         assert isinstance(pl_module, BaseDIP)
         measurement = pl_module.take_measurement(trainer)
         self.run_folders = self.place(trainer, pl_module, measurement)
         if stage == "fit":
-            check_max_steps(trainer)
             self.rows.reset()
             self.seed_folders, self._begun = [], False
         elif trainer.ckpt_path is None:

@@ -7,24 +7,6 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Timer
 
-from dip_lightning.errors import ConfigurationError
-
-
-def check_max_steps(trainer: pl.Trainer) -> None:
-    """Check that the trainer is not asked to count steps: optimiser steps are made inside an outer step, unseen by it.
-
-    Args:
-        trainer: The trainer, before the fit.
-
-    Raises:
-        ConfigurationError: If ``max_steps`` is set.
-    """
-    if trainer.max_steps != -1 and not getattr(trainer, "fast_dev_run", False):
-        raise ConfigurationError(
-            f"trainer.max_steps={trainer.max_steps} would not end the fit, whose steps the trainer does not see: set "
-            "model.outer_steps, each of which makes model.inner_steps optimiser steps."
-        )
-
 
 def ended_by(trainer: pl.Trainer) -> str:
     """Say what of the trainer's ended a fit that the method did not end.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
@@ -58,6 +59,22 @@ def check_precision(precision: str) -> None:
         raise ConfigurationError(
             f"trainer.precision={precision} would lose small gradients, for a fit does not scale its loss: take "
             "bf16-mixed, which needs no scaling, or 32-true."
+        )
+
+
+def check_max_steps(trainer: pl.Trainer) -> None:
+    """Check that the trainer is not asked to count steps: optimiser steps are made inside an outer step, unseen by it.
+
+    Args:
+        trainer: The trainer, before the fit.
+
+    Raises:
+        ConfigurationError: If ``max_steps`` is set.
+    """
+    if trainer.max_steps != -1 and not getattr(trainer, "fast_dev_run", False):
+        raise ConfigurationError(
+            f"trainer.max_steps={trainer.max_steps} would not end the fit, whose steps the trainer does not see: set "
+            "model.outer_steps, each of which makes model.inner_steps optimiser steps."
         )
 
 

@@ -14,6 +14,7 @@ from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.hooks import IterateHook, PreparesMeasurement
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.checks import (
+    check_max_steps,
     check_measurement,
     check_network,
     check_one_process,
@@ -59,6 +60,7 @@ class FitStart(FitSettings):
             return
         self._fingerprint = fingerprint(self, self.measurement, self.trainer.callbacks)  # type: ignore[attr-defined]
         check_precision(str(self.trainer.precision))
+        check_max_steps(self.trainer)
         self.begin(self.measurement.batch_size)
         for hook in self._hooks(PreparesMeasurement):
             self.measurement = hook.prepare_measurement(self.measurement, cast("BaseDIP", self))
