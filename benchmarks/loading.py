@@ -30,7 +30,8 @@ import torch
 
 from benchmarks._common import report
 from dip_lightning.callbacks import StoppingRule
-from dip_lightning.cli import cause, run
+from dip_lightning.cli import run
+from dip_lightning.cli_errors import cause
 from dip_lightning.data import Phantom
 from dip_lightning.data.base import MeasurementDataModule
 from dip_lightning.hooks import IterateHook
