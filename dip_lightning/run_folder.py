@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -163,15 +163,9 @@ class RunFolder:
         """Write ``summary.json``: the last file, whose presence means that the run is finished."""
         self.write_text(SUMMARY, json.dumps(_json(summary), indent=2) + "\n")
 
-    def write_with(self, name: str, write: Callable[[Path], None]) -> None:
-        """Let a function write a file whole.
-
-        Args:
-            name: Name in the folder.
-            write: Called with the path to write to.
-        """
-        with written_whole(self.path / name) as temporary:
-            write(temporary)
+    def writing(self, name: str) -> AbstractContextManager[Path]:
+        """Write any other file whole: gives the path to write to; see :func:`written_whole`."""
+        return written_whole(self.path / name)
 
 
 def check_distinct(folders: Sequence[RunFolder], names: Sequence[str]) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
-from dip_lightning.callbacks._image_logging import grey_range, to_grey_levels
+from dip_lightning.callbacks._image_logging import grey_range, to_grey_levels, write_png
 from dip_lightning.measurement import Measurement
 from dip_lightning.run_folder import RunFolder
 
@@ -106,14 +105,7 @@ def write_prediction(folder: RunFolder, estimate: Tensor, measurement: Measureme
         estimate: ``[C, H, W]``.
         measurement: Says how the image is shown.
     """
-    from PIL import Image
-
     image = estimate.float().cpu().numpy()
-    grey = to_grey_levels(displayed(image, measurement), measurement.value_range)
-
-    def save_array(path: Path) -> None:
-        with path.open("wb") as file:
-            np.save(file, image)
-
-    folder.write_with("prediction.npy", save_array)
-    folder.write_with("prediction.png", lambda path: Image.fromarray(grey).save(path, format="PNG"))
+    with folder.writing("prediction.npy") as path:
+        np.save(path, image)
+    write_png(folder.path / "prediction.png", to_grey_levels(displayed(image, measurement), measurement.value_range))

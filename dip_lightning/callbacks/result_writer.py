@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from dip_lightning.callbacks.member_record import member_images, member_summary
 from dip_lightning.callbacks.metric_rows import MetricRows
-from dip_lightning.callbacks.preview import preview_figure
+from dip_lightning.callbacks.preview import preview_figure, write_prediction
 from dip_lightning.callbacks.repetitions import write_repetitions
 from dip_lightning.callbacks.trainer_limits import ended_by
 from dip_lightning.measurement import Measurement
@@ -151,7 +150,8 @@ class ResultWriter(Checkpoint):
             if self.preview:
                 try:
                     figure = preview_figure(images, pl_module.measurement, summary, self.rows.curves(member))
-                    folder.write_with(PREVIEW, partial(figure.savefig, dpi=110, format="png"))
+                    with folder.writing(PREVIEW) as path:
+                        figure.savefig(path, dpi=110, format="png")
                 except Exception as error:  # whatever the drawing library says: the fit is worth more than its picture
                     _LOG.warning("No %s in %s: %s", PREVIEW, folder.path, error)
             folder.drop_earlier_checkpoint()
@@ -160,8 +160,6 @@ class ResultWriter(Checkpoint):
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the stored reconstruction as ``prediction.npy`` and ``prediction.png``."""
-        from dip_lightning.callbacks.preview import write_prediction
-
         assert isinstance(pl_module, BaseDIP)
         for member, folder in enumerate(self.run_folders):
             write_prediction(folder, pl_module.estimate[member], pl_module.measurement)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -196,8 +195,5 @@ class OESDIP(DIP):
         seed = self.member_seeds(self.measurement)[0]
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             for folder in getattr(callback, "run_folders", ()):
-
-                def write(path: Path) -> None:
+                with folder.writing(MASK) as path:
                     save_mask(path, self.mask, self.network, seed)
-
-                folder.write_with(MASK, write)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +148,8 @@ def _write(
     folder.write_images(arrays, image_attributes(measurement, 0))
     if preview:
         figure = preview_figure(arrays, measurement, summary, watch.rows.curves(0))
-        folder.write_with(PREVIEW, partial(figure.savefig, dpi=110, format="png"))
+        with folder.writing(PREVIEW) as path:
+            figure.savefig(path, dpi=110, format="png")
     folder.write_summary(summary)
 
 
