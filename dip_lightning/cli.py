@@ -60,17 +60,15 @@ class DIPCLI(LightningCLI):
     """LightningCLI whose trainer always has the run folder, metrics, progress and checkpoints of this suite.
 
     Args:
-        *args: As for ``LightningCLI``.
         companion: What keeps this process in step with others, where several measurements are reconstructed.
-        **kwargs: As for ``LightningCLI``; with ``args``.
+        **kwargs: As for ``LightningCLI``, with ``args``; they take the place of what is set here.
     """
 
-    def __init__(self, *args: Any, companion: Companion | None = None, **kwargs: Any) -> None:
+    def __init__(self, companion: Companion | None = None, **kwargs: Any) -> None:
         self.companion = companion
         self.shares: list[Share] = []
-        self.exit_code = 0
-        self._arguments: list[str] = kwargs["args"]
-        super().__init__(*args, **kwargs)
+        fixed = {"subclass_mode_model": True, "subclass_mode_data": True, "auto_configure_optimizers": False}
+        super().__init__(BaseDIP, MeasurementDataModule, **{**fixed, **kwargs})
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and check what Lightning itself would only fail at."""
@@ -104,9 +102,7 @@ class DIPCLI(LightningCLI):
         """
 
     def _run_subcommand(self, subcommand: str) -> None:
-        if self.shares:
-            self.exit_code = run_side_by_side(main, self._arguments, self.shares)
-        else:
+        if not self.shares:
             super()._run_subcommand(subcommand)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -212,14 +208,9 @@ def run(arguments: list[str], companion: Companion | None = None) -> int:
     """
     _quieten()
     cli = DIPCLI(
-        BaseDIP,
-        MeasurementDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
         save_config_callback=SaveRunConfig,
         seed_everything_default=0,
         trainer_defaults=dict(TRAINER_DEFAULTS),
-        auto_configure_optimizers=False,
         parser_kwargs={
             "prog": "dip-lightning",
             "version": __version__,
@@ -231,7 +222,7 @@ def run(arguments: list[str], companion: Companion | None = None) -> int:
         args=arguments,
         companion=companion,
     )
-    return cli.exit_code
+    return run_side_by_side(main, arguments, cli.shares) if cli.shares else 0
 
 
 def _quieten() -> None:

@@ -16,25 +16,14 @@ from dip_lightning.compare.baselines.run import parse_baseline
 from dip_lightning.compare.config_tree import Tree, without
 from dip_lightning.compare.execute import reason
 from dip_lightning.compare.jobs import Job
-from dip_lightning.data.base import MeasurementDataModule
 from dip_lightning.errors import ConfigurationError
-from dip_lightning.methods.base import BaseDIP
 
 
 class _FitParser(DIPCLI):
     """The parser of ``dip-lightning fit``, for configurations that are at hand; nothing is built from them."""
 
     def __init__(self) -> None:
-        super().__init__(
-            BaseDIP,
-            MeasurementDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_callback=None,
-            auto_configure_optimizers=False,
-            parser_kwargs={"exit_on_error": False},
-            args=[],
-        )
+        super().__init__(save_config_callback=None, parser_kwargs={"exit_on_error": False}, args=[])
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Leave the command line alone: there is none."""
