@@ -33,7 +33,8 @@ class Place:
     subtypes: str = ""
 
 
-Leaf = tuple[re.Pattern[str], Callable[[re.Match[str], Place], str]]
+#: What a line looks like, and what is said of it: a template for :meth:`re.Match.expand`, or a function.
+Leaf = tuple[re.Pattern[str], str | Callable[[re.Match[str], Place], str]]
 
 
 def one_line(message: str) -> str:
@@ -60,7 +61,8 @@ def _explain(message: str, leaves: Sequence[Leaf]) -> str:
         for pattern, explain in leaves:
             found = pattern.search(line)
             if found:
-                return ": ".join([*filter(None, [".".join(where)]), explain(found, place)])
+                what = found.expand(explain) if isinstance(explain, str) else explain(found, place)
+                return ": ".join([*filter(None, [".".join(where)]), what])
     return ""
 
 
@@ -114,18 +116,6 @@ def _literal(found: re.Match[str], place: Place) -> str:
     return f"'{found.group(2)}' is unknown.{near_match(found.group(2), options)}"
 
 
-def _type(found: re.Match[str], place: Place) -> str:
-    return f"expected {found.group(1)}, got '{found.group(2)}'."
-
-
-def _length(found: re.Match[str], place: Place) -> str:
-    return f"expected {found.group(1)} values, got {found.group(2)}."
-
-
-def _required(found: re.Match[str], place: Place) -> str:
-    return f"{found.group(1)} must be given: there is no default."
-
-
 def _other_kind(found: re.Match[str], place: Place) -> str:
     name = (found.group(1) or "").strip() or "the class that was given"
     return f"{name} is no {found.group(2)}."
@@ -144,18 +134,6 @@ def _expected(value: str, subtypes: str) -> str:
     plain = re.findall(r"<class '(int|float|bool|str)'>", short)
     names = plain or re.findall(r"\w+(?:\[[^\]]*\])?", re.sub(r"<class '(\w+)'>", r"\1", short))
     return f"expected {' or '.join(name for name in names if name != 'NoneType')}, got '{value}'."
-
-
-def _file(found: re.Match[str], place: Place) -> str:
-    return f"there is no file '{found.group(1)}'; give the path of a configuration, such as configs/aseqdip_ct.yaml."
-
-
-def _no_gpu(found: re.Match[str], place: Place) -> str:
-    return "trainer.accelerator: a GPU was asked for, but there is none here; use cpu or auto."
-
-
-def _clipping(found: re.Match[str], place: Place) -> str:
-    return "trainer.gradient_clip_val: a method clips its gradients itself; set model.gradient_clip instead."
 
 
 def explanation(error: BaseException) -> str | None:
@@ -185,19 +163,22 @@ def cause(error: BaseException | None) -> DIPError | None:
 
 
 _VALUE = r"(.*?)(?:\. Got value: .*)?$"  # a class around the option repeats itself behind the value
+_NO_FILE = r"there is no file '\1'; give the path of a configuration, such as configs/aseqdip_ct.yaml."
+_NO_GPU = "trainer.accelerator: a GPU was asked for, but there is none here; use cpu or auto."
+_CLIPPING = "trainer.gradient_clip_val: a method clips its gradients itself; set model.gradient_clip instead."
 _LEAVES: tuple[Leaf, ...] = (
     (re.compile(r"Option '([^']+)' is not accepted"), _option),
     (re.compile(r"[Kk]ey '([^']+)' is not (?:expected|accepted)"), _option),
     (re.compile(r"[Uu]nrecognized arguments: (\S+)"), _unrecognised),
-    (re.compile(r"the following arguments are required: " + _VALUE), _required),
+    (re.compile(r"the following arguments are required: " + _VALUE), r"\1 must be given: there is no default."),
     (re.compile(r"invalid choice: '([^']+)' \(choose from (.*)\)"), _choice),
-    (re.compile(r"File does not exist: '?([^']+)'?"), _file),
+    (re.compile(r"File does not exist: '?([^']+)'?"), _NO_FILE),
     (re.compile(r"Expected a dot import path string: (\S+)"), _class),
     (re.compile(r"Expected a typing\.Literal\[(.*)\]\. Got value: " + _VALUE), _literal),
-    (re.compile(r"Expected a <class '(?:builtins\.)?([\w.]+)'>\. Got value: " + _VALUE), _type),
-    (re.compile(r"Expected a tuple with (\d+) elements\. Got value: " + _VALUE), _length),
-    (re.compile(r"No supported gpu backend"), _no_gpu),
-    (re.compile(r"Automatic gradient clipping is not supported"), _clipping),
+    (re.compile(r"Expected a <class '(?:builtins\.)?([\w.]+)'>\. Got value: " + _VALUE), r"expected \1, got '\2'."),
+    (re.compile(r"Expected a tuple with (\d+) elements\. Got value: " + _VALUE), r"expected \1 values, got \2."),
+    (re.compile(r"No supported gpu backend"), _NO_GPU),
+    (re.compile(r"Automatic gradient clipping is not supported"), _CLIPPING),
     (re.compile(r"No module named '([^']+)'"), _import),
     (re.compile(r"module '([^']+)' has no attribute '([^']+)'"), _attribute),
     (re.compile(r"Import path (\S+ )?does not correspond to a subclass of (\w+)"), _other_kind),
