@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dip_lightning.errors import ConfigurationError, MeasurementError, check_option
+from dip_lightning.functional.metrics import centre_crop
 
 Resize = Literal["mean_pool", "bicubic", "bilinear"]
 
@@ -64,13 +65,13 @@ class Framing:
         """
         if self.square:
             side = min(image.shape[1:])
-            image = centre_crop(image, side, side)
+            image = centre_crop(image, (side, side))
         if self.target_size is not None:
             image = self._resized(image, self.target_size, name)
         height, width = (length - length % self.multiple for length in image.shape[1:])
         if min(height, width) == 0:
             raise MeasurementError(f"{name} of {image.shape[1]}x{image.shape[2]} is smaller than {self.multiple}.")
-        return centre_crop(image, height, width)
+        return centre_crop(image, (height, width))
 
     def _resized(self, image: Tensor, size: tuple[int, int], name: str) -> Tensor:
         height, width = image.shape[1:]
@@ -108,18 +109,3 @@ def mean_pool(image: Tensor, size: tuple[int, int], name: str) -> Tensor:
             "the factor must be whole. Choose another data.size, or data.resize: bicubic."
         )
     return functional.avg_pool2d(image[None], (height // size[0], width // size[1]))[0]
-
-
-def centre_crop(image: Tensor, height: int, width: int) -> Tensor:
-    """Cut out the centre.
-
-    Args:
-        image: ``[C, H, W]``.
-        height: At most ``H``.
-        width: At most ``W``.
-
-    Returns:
-        ``[C, height, width]``.
-    """
-    top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
-    return image[:, top : top + height, left : left + width]

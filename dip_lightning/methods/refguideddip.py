@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dip_lightning.errors import ConfigurationError, MeasurementError
 from dip_lightning.functional.losses import distance
+from dip_lightning.functional.tv_prox import gradient
 from dip_lightning.inputs import NetworkInput, ReferenceImage
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.dip import DIP
@@ -73,9 +74,7 @@ def gradients(image: Tensor) -> Tensor:
     Returns:
         ``[B, 2 C, H, W]``.
     """
-    down = torch.nn.functional.pad(image.diff(dim=-2), (0, 0, 0, 1))
-    right = torch.nn.functional.pad(image.diff(dim=-1), (0, 1))
-    return torch.cat([down, right], dim=1)
+    return torch.cat(tuple(gradient(image)), dim=1)
 
 
 def check_reference(measurement: Measurement, same_channels: bool = False) -> None:

@@ -37,9 +37,9 @@ def test_order_square_resize_multiple():
 
 def test_centre_crop_keeps_the_centre():
     image = torch.arange(25.0).reshape(1, 5, 5)
-    assert torch.equal(centre_crop(image, 1, 3), torch.tensor([[[11.0, 12.0, 13.0]]]))
+    assert torch.equal(centre_crop(image, (1, 3)), torch.tensor([[[11.0, 12.0, 13.0]]]))
     # What is left over of an odd rest is at the end.
-    assert torch.equal(centre_crop(image, 2, 4), image[:, 1:3, :4])
+    assert torch.equal(centre_crop(image, (2, 4)), image[:, 1:3, :4])
 
 
 def test_same_size_is_untouched():
