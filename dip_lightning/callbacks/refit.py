@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
 
 from dip_lightning.callbacks.averaging import Averaging, OutputAveraging
 from dip_lightning.callbacks.stopping import Action, StoppingRule
@@ -46,7 +45,6 @@ class RefittingRule(StoppingRule, ABC):
         self.refit = refit
         self._second_pass = False
         self._ready = False
-        self._weights: dict[str, Tensor] = {}
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Check that the fit can start over; remember weights that are not drawn from the seed; see the base class.
@@ -64,8 +62,6 @@ class RefittingRule(StoppingRule, ABC):
             raise ConfigurationError(f"refit: true works with OutputAveraging, not {type(averages[0]).__name__}.")
         if method.take_measurement(trainer).batch_size > 1:
             raise ConfigurationError("refit: true needs measurements one at a time: set data.batch to 1.")
-        if not method.reinitialise:
-            self._weights = {name: value.clone() for name, value in method.network.state_dict().items()}
 
     def reset(self) -> None:
         """Start with the first pass; see the base class."""
@@ -126,7 +122,7 @@ class RefittingRule(StoppingRule, ABC):
         for other in pl_module.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(other, StoppingRule) and other is not self:
                 other.reset()  # what rules that record would choose is of the second pass, as the estimate is
-        pl_module.restart(self._all_on_device(pl_module), self._weights)
+        pl_module.restart(self._all_on_device(pl_module))
 
     def _end_second_pass(self, pl_module: BaseDIP) -> None:
         if pl_module.iteration >= int(self._state["iteration"][0]) and pl_module.stopped_by in ("", "outer_steps"):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.inputs import InitialEstimate, NetworkInput
-from dip_lightning.measurement import Measurement
 from dip_lightning.methods.dip import DIP
 from dip_lightning.networks.stacked import StackedNetwork
-from dip_lightning.networks.weights import load_weights, read_weights
+from dip_lightning.networks.weights import load_weights
 
 #: Encoders of the networks of this package, by the names of their submodules.
 ENCODERS = ("entry", "down", "encoders")
@@ -83,10 +82,6 @@ class EDIP(DIP):
         encoder, decoder = self._split()
         groups = [_group(encoder, self.encoder_lr), _group(decoder, self.decoder_lr)]
         return [group for group in groups if group["params"]]
-
-    def restart(self, measurement: Measurement, weights: dict[str, Tensor] | None = None) -> None:
-        """Start over from the pretrained weights; see the base class."""
-        super().restart(measurement, read_weights(self.network, self.pretrained))
 
     def _split(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         encoder: list[nn.Parameter] = []

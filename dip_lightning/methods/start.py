@@ -69,6 +69,8 @@ class FitStart(FitSettings):
         if hasattr(self.network, "set_image_size"):  # decoders, whose input is smaller than the image
             self.network.set_image_size(self.measurement.image_shape[1:])  # type: ignore[operator]
         self._drawn_in = next(self.network.parameters()).dtype
+        kept = self.network.state_dict() if self.passes > 1 and not self.reinitialise else {}
+        self._first_weights = {name: value.clone() for name, value in kept.items()}
         self.stored_input = self._draw()
         self._observers = self._hooks(IterateHook)
         check_network(getattr(self.network, "single", self.network), self.stored_input, self.measurement)
@@ -86,19 +88,18 @@ class FitStart(FitSettings):
         suit_device(self.network, self.device, self.trainer.optimizers[0])
         self.network.train()
 
-    def restart(self, measurement: Measurement, weights: dict[str, Tensor] | None = None) -> None:
+    def restart(self, measurement: Measurement) -> None:
         """Start over in the middle of a fit, as a new fit with the same seed would start.
 
         Args:
             measurement: What is fitted from now on, on the fit's device.
-            weights: The network's first weights, where they are not drawn from the seed.
         """
         self.measurement = measurement
         device, dtype = self.device, next(self.network.parameters()).dtype
         # Where and in which precision a new fit draws its weights: elsewhere the same seed gives others.
         self.network.to("cpu", self._drawn_in)
-        if weights:
-            self.network.load_state_dict(weights)
+        if self._first_weights:
+            self.network.load_state_dict(self._first_weights)
         first_input = self._draw()
         self.network.to(device, dtype)
         suit_device(self.network, device, self.trainer.optimizers[0])

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.functional.subspace import principal_directions
 from dip_lightning.inputs import InitialEstimate, NetworkInput
-from dip_lightning.measurement import Measurement
 from dip_lightning.methods.dip import DIP
 from dip_lightning.networks.subspace import SubspaceNetwork
 from dip_lightning.networks.weights import load_weights, read_file
@@ -61,23 +59,13 @@ class SubspaceDIP(DIP):
         """
         if self.take_measurement(self.trainer).batch_size > 1:
             raise ConfigurationError("SubspaceDIP fits one measurement at a time: set data.batch and data.repeat to 1.")
-        if stage == "fit" and not isinstance(self.network, SubspaceNetwork):
+        if stage == "fit" and isinstance(self.network, SubspaceNetwork):  # of an earlier fit
+            nn.init.zeros_(self.network.coefficients)
+        elif stage == "fit":
             load_weights(self.network, self.pretrained)
             names, basis = self._basis()
             self.network = SubspaceNetwork(self.network, names, basis)
-        elif stage == "fit":
-            self._back_to_start()
         super().setup(stage)
-
-    def restart(self, measurement: Measurement, weights: dict[str, Tensor] | None = None) -> None:
-        """Start over from the pretrained weights, which have not moved; see the base class."""
-        self._back_to_start()
-        super().restart(measurement)
-
-    def _back_to_start(self) -> None:
-        assert isinstance(self.network, SubspaceNetwork)
-        with torch.no_grad():
-            self.network.coefficients.zero_()
 
     def _basis(self) -> tuple[list[str], Tensor]:
         content = read_file(self.trajectory, "trajectory")
