@@ -109,6 +109,10 @@ class BatchedFit(FitState):
         finally:
             self.stored_input, self.measurement, self.generators = whole
 
+    def of_stack(self, whole: Tensor) -> Tensor:
+        """Rows of a tensor ``[B, ...]`` for the members that the network holds; all of them until some are dropped."""
+        return whole if self._stack is None else whole[self._stack[0]]
+
     def recomputed_output(self) -> Tensor:
         """Image of the network as it is now from the stored input, ``[B, C, H, W]``, without gradient."""
         with torch.no_grad(), self.stack_only():
@@ -122,6 +126,12 @@ class BatchedFit(FitState):
         losses = {"loss": self.loss} if hasattr(self, "loss") else {}
         return {"output": self.last_output, **losses, **getattr(self, "terms", {})}
 
+    def set_outputs(self, outputs: dict[str, Tensor]) -> None:
+        """Take output, loss and terms of a step from what :meth:`outputs` gave."""
+        outputs = dict(outputs)
+        self.last_output, self.loss = outputs.pop("output"), outputs.pop("loss")
+        self.terms = outputs
+
     def keep_stopped(self, before: dict[str, Tensor]) -> None:
         """Give members that have stopped their rows back.
 
@@ -129,8 +139,7 @@ class BatchedFit(FitState):
             before: :meth:`outputs` before the step.
         """
         whole = {name: self._spread(rows, before.get(name)) for name, rows in self.outputs().items()}
-        self.last_output, self.loss = whole.pop("output"), whole.pop("loss")
-        self.terms = whole
+        self.set_outputs(whole)
 
     def _spread(self, rows: Tensor, old: Tensor | None) -> Tensor:
         whole = rows.new_full((self.roster.size, *rows.shape[1:]), torch.nan) if old is None else old.clone()

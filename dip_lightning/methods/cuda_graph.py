@@ -105,9 +105,7 @@ class CUDAGraph(Engine):
         """Show the graph's outputs: copies where someone may keep them, for the next replay overwrites them."""
         last = (method.iteration + 1) % method.inner_steps == 0
         keep = last or method.has_observers
-        outputs = {name: tensor.clone() if keep else tensor for name, tensor in self._static.items()}
-        method.last_output, method.loss = outputs.pop("output"), outputs.pop("loss")
-        method.terms = outputs
+        method.set_outputs({name: tensor.clone() if keep else tensor for name, tensor in self._static.items()})
 
     def _fall_back(self, method: BaseDIP, error: Exception, restore: Callable[[], None] | None) -> None:
         self._failed = True

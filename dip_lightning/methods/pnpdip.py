@@ -72,7 +72,7 @@ class PnPDIP(BaseDIP):
         self.sigma = sigma
         self.final_sigma = sigma if final_sigma is None else final_sigma
         self.penalty = penalty
-        self.splitting: Splitting = check_option("splitting", splitting, get_args(Splitting))  # type: ignore[assignment]
+        self.splitting: Splitting = check_option("splitting", splitting, get_args(Splitting))
         self.register_buffer("split_image", torch.empty(0))
         self.register_buffer("dual", torch.empty(0))
 
@@ -103,10 +103,7 @@ class PnPDIP(BaseDIP):
 
     def objective(self, estimate: Tensor, measurement: Measurement) -> dict[str, Tensor]:
         """Halves of the data term and of the distance to the denoised image; see the base class."""
-        anchor = self.split_image - self.dual
-        if self._stack is not None:  # members that have stopped are no longer in the network
-            anchor = anchor[self._stack[0]]
-        pull = distance(estimate, anchor, self.reduction)
+        pull = distance(estimate, self.of_stack(self.split_image - self.dual), self.reduction)
         return {
             "data": 0.5 * self.data_distance(estimate, measurement),
             "splitting": 0.5 * self.penalty * pull,

@@ -115,6 +115,5 @@ class TVDIPSplitting(DIP):
         """Data term and coupling to the auxiliary image; see the base class."""
         terms = super().objective(estimate, measurement)
         if self.outer_step:
-            auxiliary = self.auxiliary if self._stack is None else self.auxiliary[self._stack[0]]
-            terms["coupling"] = self.beta * distance(estimate, auxiliary, self.reduction)
+            terms["coupling"] = self.beta * distance(estimate, self.of_stack(self.auxiliary), self.reduction)
         return terms
