@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -19,10 +19,8 @@ from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.functional.sure import check_real, draw_probe, product_by_difference, risk_terms
 from dip_lightning.hooks import IterateHook
 from dip_lightning.measurement import Measurement
+from dip_lightning.methods.base import BaseDIP
 from dip_lightning.physics.noise_level import known_noise_level, present_data
-
-if TYPE_CHECKING:
-    from dip_lightning.methods.base import BaseDIP
 
 #: Added to a member's seed for the probe.
 _STREAM = 3_000_017
@@ -155,8 +153,6 @@ def _shifted(measurement: Measurement, change: Tensor) -> Measurement:
 
 
 def _check(trainer: pl.Trainer, pl_module: BaseDIP) -> None:
-    from dip_lightning.methods.base import BaseDIP as Base
-
     name = type(pl_module).__name__
     check_real(pl_module.measurement.y)
     if not isinstance(pl_module.measurement.physics, LinearPhysics):
@@ -165,7 +161,7 @@ def _check(trainer: pl.Trainer, pl_module: BaseDIP) -> None:
         raise ConfigurationError("SUREStopping follows one fit of one measurement: set data.batch to 1, no refit.")
     if pl_module.engine != "eager":
         raise ConfigurationError(f"SUREStopping follows eager steps, not engine: {pl_module.engine}.")
-    if type(pl_module).training_step is not Base.training_step:
+    if type(pl_module).training_step is not BaseDIP.training_step:
         raise ConfigurationError(f"{name} keeps more than weights and input from step to step: take HeldOutStopping.")
     others = [c for c in trainer.callbacks if isinstance(c, Averaging) and not isinstance(c, OutputAveraging)]  # type: ignore[attr-defined]
     if others:

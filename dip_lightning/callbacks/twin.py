@@ -86,10 +86,9 @@ class Twin:
         now = self.method.generators.state_dict()
         self.method.generators.load_state_dict(self._random)
         with self._swapped():
-            optimizer = self._main_optimizer()
-            for group, rate in zip(optimizer.param_groups, self._rates, strict=True):
+            for group, rate in zip(self._main_optimizer().param_groups, self._rates, strict=True):
                 group["lr"] = rate
-            optimizer.step(self.method._closure)
+            self.method.optimise()
             self.method.after_step()
             for average in self._callbacks(Averaging):
                 average.on_iterate(self.trainer, self.method, self.method.last_output)
