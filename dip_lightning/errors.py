@@ -8,6 +8,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+Option = TypeVar("Option", bound=str)
 
 #: A message names this many options at most.
 LONGEST_LIST = 10
@@ -52,7 +55,7 @@ def near_match(name: str, options: Iterable[str]) -> str:
     return f" Known: {', '.join(known)}." if known else ""
 
 
-def check_option(name: str, value: str, options: Iterable[str]) -> str:
+def check_option(name: str, value: Option, options: Iterable[str]) -> Option:
     """Return ``value`` if it is one of ``options``.
 
     Args:

@@ -84,7 +84,7 @@ class HeldOutStopping(RefittingRule, PreparesMeasurement):
                 f"smoothing={smoothing} at least 1."
             )
         self.fraction = fraction
-        self.unit: Unit = check_option("unit", unit, get_args(Unit))  # type: ignore[assignment]
+        self.unit: Unit = check_option("unit", unit, get_args(Unit))
         self.seed = seed
         self.keep_centre = keep_centre
         self.every = every

@@ -24,7 +24,7 @@ class _InputUpdate(pl.Callback, UpdatesNetworkInput, ABC):
     def __init__(self, output: Output, every: int) -> None:
         if every < 1:
             raise ConfigurationError(f"every={every} must be at least 1.")
-        self.output: Output = check_option("output", output, get_args(Output))  # type: ignore[assignment]
+        self.output: Output = check_option("output", output, get_args(Output))
         self.every = every
 
     @abstractmethod
@@ -111,7 +111,7 @@ class DataConsistentInputUpdate(_InputUpdate):
 
     def __init__(self, correction: Correction = "adjoint", output: Output = "last", every: int = 1) -> None:
         super().__init__(output, every)
-        self.correction: Correction = check_option("correction", correction, get_args(Correction))  # type: ignore[assignment]
+        self.correction: Correction = check_option("correction", correction, get_args(Correction))
 
     @property
     def _operator(self) -> str:

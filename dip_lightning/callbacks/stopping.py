@@ -51,7 +51,7 @@ class StoppingRule(pl.Callback, StopsFit, ABC):
         self.patience = patience
         self.warmup = warmup
         self.min_improvement = min_improvement
-        self.action: Action = check_option("action", action, get_args(Action))  # type: ignore[assignment]
+        self.action: Action = check_option("action", action, get_args(Action))
         self._state: dict[str, Tensor] = {}
         self._column = "stop_statistic"
 

@@ -76,7 +76,7 @@ class FastMRI(MeasurementDataModule):
         elif slice < 0:
             raise ConfigurationError(f"data.slice={slice} must not be negative.")
         self.slice = slice
-        self.target: Target = check_option("data.target", target, get_args(Target))  # type: ignore[assignment]
+        self.target: Target = check_option("data.target", target, get_args(Target))
         self.crop = crop
 
     def load(self, indices: Sequence[int]) -> Measurement:

@@ -99,7 +99,7 @@ class LoDoPaB(MeasurementDataModule):
             raise ConfigurationError(f"data.views={views} must be 1 to {VIEWS}.")
         self.files = LoDoPaBFiles(expand_path(path), split)
         self.views = [round(view * VIEWS / views) for view in range(views)]
-        self.source: Source = check_option("source", source, get_args(Source))  # type: ignore[assignment]
+        self.source: Source = check_option("source", source, get_args(Source))
         if noise is not None and source == "observations":
             raise ConfigurationError("data.noise is for data.source: resimulated; the observations have theirs.")
         self.noise_seed = noise_seed

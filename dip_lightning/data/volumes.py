@@ -63,7 +63,7 @@ class NiftiSlices(SimulatedMeasurements):
         if not self.path.name.lower().endswith((".nii", ".nii.gz")):
             raise ConfigurationError(f"data.path={path} must be a .nii or .nii.gz file; ImageFile reads other images.")
         self.window = check_window(window)
-        self.axis: Axis = check_option("data.axis", axis, get_args(Axis))  # type: ignore[assignment]
+        self.axis: Axis = check_option("data.axis", axis, get_args(Axis))
         self.framing = Framing(size, resize, square, multiple)
         self.units = f"file values {window[0]:g} to {window[1]:g} as 0 to 1"
 

@@ -79,14 +79,14 @@ class RethinkingDIP(BaseDIP):
                 f"noise_level={noise_level}, gain={gain} and difference_step={difference_step} must be positive, and "
                 f"perturbation={perturbation} not negative."
             )
-        self.noise_model: NoiseModel = check_option("noise_model", noise_model, get_args(NoiseModel))  # type: ignore[assignment]
+        self.noise_model: NoiseModel = check_option("noise_model", noise_model, get_args(NoiseModel))
         if noise_model == "poisson" and gain is None:
             raise ConfigurationError("noise_model='poisson' needs the gain: set gain to one over the peak count.")
         self.noise_level = noise_level
         self.gain = gain
-        self.divergence: Divergence = check_option("divergence", divergence, get_args(Divergence))  # type: ignore[assignment]
+        self.divergence: Divergence = check_option("divergence", divergence, get_args(Divergence))
         self.difference_step = difference_step
-        self.probe: Probe = check_option("probe", probe, get_args(Probe))  # type: ignore[assignment]
+        self.probe: Probe = check_option("probe", probe, get_args(Probe))
         self.perturbation = perturbation
         self.input_map = LinearEstimate(input_map)
 

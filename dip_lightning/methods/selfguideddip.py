@@ -71,7 +71,7 @@ class SelfGuidedDIP(BaseDIP):
             )
         self.regularisation = regularisation
         self.draws = draws
-        self.noise: InputNoise = check_option("noise", noise, get_args(InputNoise))  # type: ignore[assignment]
+        self.noise: InputNoise = check_option("noise", noise, get_args(InputNoise))
         self.noise_amplitude = noise_amplitude
         self.detach_amplitude = detach_amplitude
         self.batched = not _mixes_statistics(self.network) if batched is None else batched

@@ -82,14 +82,14 @@ class FitSettings(BatchedFit):
         self.scheduler_factory = lr_scheduler
         self.outer_steps = outer_steps
         self.inner_steps = inner_steps
-        self.reduction: Reduction = check_option("reduction", reduction, get_args(Reduction))  # type: ignore[assignment]
+        self.reduction: Reduction = check_option("reduction", reduction, get_args(Reduction))
         self.input_noise = input_noise
         self.data_weighting = data_weighting
         self.penalties = penalties or []
         self.gradient_clip = gradient_clip
         self.reinitialise = reinitialise
         self.seed = seed
-        self.engine: EngineName = check_option("engine", engine, get_args(EngineName))  # type: ignore[assignment]
+        self.engine: EngineName = check_option("engine", engine, get_args(EngineName))
 
 
 def _holds_objects(value: Any) -> bool:

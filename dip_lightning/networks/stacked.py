@@ -41,7 +41,7 @@ class StackedNetwork(nn.Module):
             raise ConfigurationError(f"members={members} must be at least 1.")
         if isinstance(network, StackedNetwork):
             raise ConfigurationError("A StackedNetwork cannot be stacked again: give the single network.")
-        self.evaluation: Evaluation = check_option("evaluation", evaluation, get_args(Evaluation))  # type: ignore[assignment]
+        self.evaluation: Evaluation = check_option("evaluation", evaluation, get_args(Evaluation))
         self.members = members
         self._single = [copy.deepcopy(network)]  # in a list: no submodule, or its weights would be trained
         self.network = _with_tensors(network, lambda tensor: torch.stack([tensor] * members))

@@ -89,7 +89,7 @@ class CTAcquisition(Acquisition):
         self.detector_spacing = detector_spacing
         self.detector_offset = detector_offset
         self.noise = noise or NoNoise()
-        self.filter: FBPFilter = check_option("filter", filter, get_args(FBPFilter))  # type: ignore[assignment]
+        self.filter: FBPFilter = check_option("filter", filter, get_args(FBPFilter))
         self.frequency_scaling = frequency_scaling
         self.scale_to_data = scale_to_data
         self.nonnegative = nonnegative

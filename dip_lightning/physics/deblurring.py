@@ -48,7 +48,7 @@ class Deblurring(RestorationAcquisition):
     ) -> None:
         super().__init__(noise)
         self.kernel = kernel or GaussianKernel()
-        self.boundary: Boundary = check_option("boundary", boundary, get_args(Boundary))  # type: ignore[assignment]
+        self.boundary: Boundary = check_option("boundary", boundary, get_args(Boundary))
 
     def physics(self, image_shape: tuple[int, int, int]) -> Physics:
         """Build the convolution; see the base class.

@@ -44,7 +44,7 @@ class MRIAcquisition(Acquisition):
             check_positive_count("cg_iterations", cg_iterations)
         self.coils = coils
         self.noise = noise or NoNoise()
-        self.first_estimate: FirstEstimate = check_option("initial", initial, get_args(FirstEstimate))  # type: ignore[assignment]
+        self.first_estimate: FirstEstimate = check_option("initial", initial, get_args(FirstEstimate))
         self.cg_iterations = cg_iterations
         self.normalise = normalise
         self.phase = phase

@@ -184,8 +184,8 @@ class ESPIRiT(CoilMaps):
         self.kernel = kernel
         self.threshold = threshold
         self.crop = crop
-        self.calibration: Calibration = check_option("calibration", calibration, get_args(Calibration))  # type: ignore[assignment]
-        self.backend: Backend = check_option("backend", backend, get_args(Backend))  # type: ignore[assignment]
+        self.calibration: Calibration = check_option("calibration", calibration, get_args(Calibration))
+        self.backend: Backend = check_option("backend", backend, get_args(Backend))
 
     def simulated(self, image_shape: tuple[int, int]) -> Tensor:
         """Refuse; see the base class."""

@@ -61,7 +61,7 @@ class TrajectoryMRI(MRIAcquisition):
         phase: float = 1.0,
     ) -> None:
         super().__init__(coils, noise, initial, cg_iterations, normalise, phase)
-        self.trajectory: Trajectory = check_option("trajectory", trajectory, get_args(Trajectory))  # type: ignore[assignment]
+        self.trajectory: Trajectory = check_option("trajectory", trajectory, get_args(Trajectory))
         self.shots = check_positive_count("shots", shots)
         self.samples_per_shot = check_positive_count("samples_per_shot", samples_per_shot)
 

@@ -37,7 +37,7 @@ class SuperResolution(RestorationAcquisition):
         if factor < 2:
             raise ConfigurationError(f"factor={factor} must be at least 2.")
         self.factor = factor
-        self.filter: Filter = check_option("filter", filter, get_args(Filter))  # type: ignore[assignment]
+        self.filter: Filter = check_option("filter", filter, get_args(Filter))
 
     def physics(self, image_shape: tuple[int, int, int]) -> Physics:
         """Build the downsampling; see the base class.

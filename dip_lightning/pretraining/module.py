@@ -45,7 +45,7 @@ class SupervisedPretraining(pl.LightningModule):
         self.network = network
         self.optimizer_factory = optimizer
         self.scheduler_factory = lr_scheduler
-        self.reduction: Reduction = check_option("reduction", reduction, get_args(Reduction))  # type: ignore[assignment]
+        self.reduction: Reduction = check_option("reduction", reduction, get_args(Reduction))
         self.seed = seed
 
     def setup(self, stage: str) -> None:

@@ -69,7 +69,7 @@ class EllipsePairs(pl.LightningDataModule):
         self.validation_images = validation_images
         self.batch_size = batch_size
         self.seed = seed
-        self.normalise: Normalisation = check_option("normalise", normalise, get_args(Normalisation))  # type: ignore[assignment]
+        self.normalise: Normalisation = check_option("normalise", normalise, get_args(Normalisation))
         self.samples = samples
         self.workers = workers
 

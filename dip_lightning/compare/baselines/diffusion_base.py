@@ -44,7 +44,7 @@ class DiffusionSampler(Baseline):
             raise ConfigurationError(f"steps={steps} must be at least 2.")
         self.denoiser = denoiser
         self.weights = weights
-        self.channels: Channels = check_option("channels", channels, get_args(Channels))  # type: ignore[assignment]
+        self.channels: Channels = check_option("channels", channels, get_args(Channels))
         self.steps = steps
 
     @classmethod

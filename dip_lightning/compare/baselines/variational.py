@@ -62,7 +62,7 @@ class PenalisedLeastSquares(Baseline):
         self.iterations = iterations
         self.tau = tau
         self.fraction = fraction
-        self.unit: Unit = check_option("unit", unit, get_args(Unit))  # type: ignore[assignment]
+        self.unit: Unit = check_option("unit", unit, get_args(Unit))
 
     @classmethod
     def draws(cls, arguments: Mapping[str, Any]) -> bool:

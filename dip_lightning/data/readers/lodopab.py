@@ -36,7 +36,7 @@ class LoDoPaBFiles:
 
     def __init__(self, folder: Path, split: Split) -> None:
         self.folder = folder
-        self.split: Split = check_option("split", split, get_args(Split))  # type: ignore[assignment]
+        self.split: Split = check_option("split", split, get_args(Split))
 
     def path(self, kind: Kind, number: int) -> Path:
         """Path of a file, which need not exist."""
