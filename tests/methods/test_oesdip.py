@@ -104,11 +104,14 @@ def test_largest_counts_exactly_also_among_equal_values() -> None:
 # The fit ---------------------------------------------------------------------------------------------------------
 
 
-def test_oesdip_equals_the_direct_loop() -> None:
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_oesdip_equals_the_direct_loop(noise: float) -> None:
     measurement, kl, temperature = matrix_measurement(), 1e-3, 0.2
     network = double_network()
     direct = double_network()
-    oes = method(network=network, kl_weight=kl, temperature=temperature, mask_lr=0.05, reinitialise=False)
+    oes = method(
+        network=network, kl_weight=kl, temperature=temperature, mask_lr=0.05, input_noise=noise, reinitialise=False
+    )
     first = At(MASK_STEPS)
     fit(oes, measurement, [first])
 
@@ -123,14 +126,18 @@ def test_oesdip_equals_the_direct_loop() -> None:
         pieces = vector.split([p.numel() for p in names.values()])
         return {name: piece.view_as(p) for (name, p), piece in zip(names.items(), pieces, strict=True)}
 
+    def noisy() -> Tensor:
+        return z + noise * draws.normal(z.shape[1:], torch.float64) if noise else z
+
     for _ in range(2 * MASK_STEPS):
         u = draws.uniform(start.shape, torch.float64)[0]
         sample = torch.sigmoid((logits + (u / (1 - u)).log()) / temperature)
-        data = (matrix @ functional_call(direct, weights(start * sample), (z,)).reshape(-1) - y).square().mean()
+        data = (matrix @ functional_call(direct, weights(start * sample), (noisy(),)).reshape(-1) - y).square().mean()
         p = torch.sigmoid(logits)
         adam.step(data + kl * (p * (p / KEEP).log() + (1 - p) * ((1 - p) / (1 - KEEP)).log()).sum())
     assert torch.allclose(oes.mask_logits, logits, rtol=0, atol=1e-10)
 
+    draws.uniform(start.shape)  # for the choice among equal log-odds
     count = int(KEEP * len(start))
     mask = torch.zeros_like(start)
     mask[logits.detach().topk(count).indices] = 1
@@ -139,7 +146,7 @@ def test_oesdip_equals_the_direct_loop() -> None:
     pieces = list(weights(mask).values())
     training = DirectAdam([(list(direct.parameters()), 1e-2)])
     for _ in range(2 * (OUTER - MASK_STEPS)):
-        loss = (matrix @ direct(z).reshape(-1) - y).square().mean()
+        loss = (matrix @ direct(noisy()).reshape(-1) - y).square().mean()
         training.step(loss)
         with torch.no_grad():
             for parameter, piece in zip(direct.parameters(), pieces, strict=True):
@@ -166,6 +173,15 @@ def test_masks_have_the_exact_size_and_masked_weights_stay_zero(keep: float, opt
     assert int(oes.mask.sum()) == int(keep * len(final))
     assert (final[~oes.mask] == 0).all()
     assert (final[oes.mask] != start.weights[oes.mask]).any()
+
+
+def test_the_clipped_gradient_is_that_of_the_kept_weights() -> None:
+    start = At(MASK_STEPS)
+    sgd = partial(torch.optim.SGD, lr=1.0)
+    oes = method(optimizer=sgd, gradient_clip=1e-3, outer_steps=MASK_STEPS + 1, inner_steps=1)
+    fit(oes, matrix_measurement(), [start])
+    step = flat(oes.network) - start.weights * oes.mask
+    assert step.norm().item() == pytest.approx(1e-3, rel=1e-3), "masked weights have no part in the norm"
 
 
 def test_a_network_with_norm_layers_and_frozen_parameters() -> None:
