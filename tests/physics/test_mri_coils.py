@@ -33,6 +33,21 @@ def test_espirit_finds_known_maps_up_to_a_phase():
     assert ((norm - 1).abs() < 1e-4).logical_or(norm == 0).all()
 
 
+def test_espirit_makes_the_first_coil_positive_whatever_the_eigenvectors_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, data, _ = smooth_object()
+    expected, eigh = espirit(centre(data, (24, 24)), (64, 56), crop=0.8), torch.linalg.eigh
+
+    def turned(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        values, vectors = eigh(matrices)
+        phases = torch.polar(torch.ones(len(vectors)), torch.arange(len(vectors)).float())
+        return values, vectors * phases[:, None, None, None]
+
+    monkeypatch.setattr(torch.linalg, "eigh", turned)
+    estimate = espirit(centre(data, (24, 24)), (64, 56), crop=0.8)
+    torch.testing.assert_close(estimate, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(estimate[0], estimate[0].abs().to(estimate), rtol=0, atol=1e-5)
+
+
 def test_espirit_does_not_depend_on_the_threads_and_leaves_their_number():
     _, data, inside = smooth_object()
     before, found = torch.get_num_threads(), []
