@@ -35,6 +35,7 @@ from dip_lightning.compare.baselines import (
 from dip_lightning.compare.baselines.base import Baseline
 from dip_lightning.compare.baselines.diffusion_base import DiffusionSampler
 from dip_lightning.compare.baselines.run import _Watch
+from dip_lightning.compare.baselines.variational import fista
 from dip_lightning.compare.baselines.weights import by_discrepancy, by_held_out
 from dip_lightning.compare.execute import execute
 from dip_lightning.compare.jobs import expand
@@ -164,6 +165,18 @@ def test_weight_does_not_depend_on_the_scale_of_the_operator():
     scaled = Measurement(100 * measurement.y, scaled.physics, measurement.initial, ids=("m",), task="matrix")
     first, second = (reconstruct(TotalVariation(iterations=50), m) for m in (measurement, scaled))
     torch.testing.assert_close(first, second, rtol=1e-6, atol=1e-8)
+
+
+def test_fista_goes_on_by_the_published_momentum() -> None:
+    """Of the error 3/4 are left by a gradient step; (t - 1) / t' of Beck and Teboulle's t = 1, 1.618, ... go ahead."""
+    y, seen = torch.tensor([[[[1.0, -2.0]]]], dtype=torch.float64), list[Tensor]()
+    identity = deepinv.physics.Denoising()
+    fista(0 * y, y, identity, lambda image, _: image, 0.0, 0.25, 5, lambda _, image: seen.append(image))
+    left, ahead = 1.0, 1.0
+    for image, momentum in zip(seen, (0.0, 0.2817535, 0.4340428, 0.5310638, 0.5987786), strict=True):
+        before, left = left, 0.75 * ahead
+        ahead = left + momentum * (left - before)
+        torch.testing.assert_close(image, (1 - left) * y, rtol=0, atol=1e-6)
 
 
 def test_wavelets_denoise():

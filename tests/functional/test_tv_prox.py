@@ -46,6 +46,15 @@ def test_a_step_edge_moves_by_what_the_formula_says() -> None:
         assert torch.allclose(tv_prox(x, 0.2, isotropic, iterations=5000), expected, atol=1e-5)
 
 
+def test_it_converges_by_the_published_momentum() -> None:
+    """A gradient step leaves 3/4 of a step between two pixels; (t - 1) / t' of Beck and Teboulle's t go ahead of it."""
+    x, left, ahead = torch.tensor([[[[0.0, 1.0]]]], dtype=torch.float64), 1.0, 1.0
+    for iterations, momentum in enumerate((0.0, 0.2817535, 0.4340428, 0.5310638, 0.5987786), start=1):
+        before, left = left, 0.75 * ahead
+        ahead = left + momentum * (left - before)
+        assert tv_prox(x, 10.0, iterations=iterations).diff().item() == pytest.approx(left, abs=1e-6)
+
+
 def test_limits_and_members() -> None:
     x = image(2, 1, 6, 6)
     assert torch.equal(tv_prox(x, 0.0), x)
