@@ -21,7 +21,7 @@ from dip_lightning.networks import (
     UNet,
     reinitialise,
 )
-from dip_lightning.networks.skip import parameter_count
+from dip_lightning.networks.skip import _double, parameter_count
 
 #: A network in this list gets all tests below.
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
@@ -124,6 +124,14 @@ def test_no_state_but_parameters(build: Callable[..., nn.Module]) -> None:
 )
 def test_parameter_counts_are_the_published_ones(network: nn.Module, expected: float) -> None:
     assert parameter_count(network) == pytest.approx(expected, rel=4e-3)
+
+
+def test_pixels_are_enlarged_about_their_centres_in_skip_nets_and_about_the_corners_in_unets() -> None:
+    """As in the released code of either: nearest pixels keep their edge, a U-Net's first and last row stay in place."""
+    ramp = torch.arange(4.0).expand(1, 1, 4, 4)
+    centres = ((torch.arange(8.0) + 0.5) / 2 - 0.5).clamp(0, 3)
+    torch.testing.assert_close(_double(ramp, "bilinear"), centres.expand(1, 1, 8, 8))
+    torch.testing.assert_close(UNet(channels=(8, 8)).upsample(ramp), torch.linspace(0, 3, 8).expand(1, 1, 8, 8))
 
 
 def test_normal_initialisation() -> None:

@@ -155,6 +155,20 @@ def test_downsampling_keeps_constants_and_does_not_shift(filter, factor):
     torch.testing.assert_close(physics.A(ramp)[0, 0, 0, inside], centres[inside], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("factor", [2, 4])
+def test_enlargement_of_a_small_image_does_not_shift(factor: int) -> None:
+    """A pixel is enlarged about its centre, and one pixel further is `factor` pixels further."""
+    acquisition, small = SuperResolution(factor), torch.zeros(1, 1, 11, 11)
+    small[..., 5, 4] = 1
+    first, second = (acquisition.initial(image, None)[0, 0] for image in (small, small.roll(1, -1)))
+    torch.testing.assert_close(second, first.roll(factor, -1))
+    positions = torch.arange(11.0 * factor)
+    for axis, centre in ((1, 5), (0, 4)):
+        profile = first.sum(axis)
+        middle = (profile * positions).sum() / profile.sum()
+        torch.testing.assert_close(middle, torch.tensor((centre + 0.5) * factor - 0.5))
+
+
 def test_box_downsampling_is_the_mean_over_blocks():
     x = image((1, 16, 24))
     expected = torch.nn.functional.avg_pool2d(x, 4)
