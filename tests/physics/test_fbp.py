@@ -11,7 +11,7 @@ import torch
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.physics import RayTransform, filtered_back_projection
 from dip_lightning.physics.coverage import ray_weights
-from dip_lightning.physics.fbp import filter_views
+from dip_lightning.physics.fbp import FBPFilter, filter_views
 from tests.physics.scans import Blob, fan, parallel, relative_error
 
 BLOB = Blob(centre=(3.0, -4.0), sigma=2.5)
@@ -118,6 +118,15 @@ def test_windows_order_by_how_much_they_smooth():
     peaks = [float(filter_views(impulse, name)[0, 32]) for name in ("ram-lak", "shepp-logan", "cosine", "hann")]
     assert peaks == sorted(peaks, reverse=True)
     assert float(filter_views(impulse, cutoff=0.5)[0, 32]) == pytest.approx(peaks[0] / 4, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "window"), [("ram-lak", 1.0), ("shepp-logan", 2**1.5 / np.pi), ("cosine", 0.5**0.5), ("hann", 0.5)]
+)
+def test_windows_at_half_the_nyquist_frequency(name: FBPFilter, window: float) -> None:
+    wave = torch.tensor([1.0, 0.0, -1.0, 0.0], dtype=torch.float64).repeat(256)
+    middle = slice(400, 600)  # far from the ends, where the wave breaks off
+    torch.testing.assert_close(filter_views(wave, name)[middle], 0.25 * window * wave[middle], rtol=0, atol=1e-3)
 
 
 def test_unknown_filter_and_frequency():
