@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from dip_lightning.callbacks import DataConsistentInputUpdate, InputUpdate
+from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.inputs import InitialEstimate, UniformNoise
 from dip_lightning.methods import DIP, ASeqDIP
+from dip_lightning.methods.start import NOISE_STREAM
 from dip_lightning.penalties import TotalVariation
 from tests.support import TinyNetwork, fit, matrix_measurement
 
@@ -48,8 +50,9 @@ def double_network(in_channels: int = 1) -> nn.Module:
     return TinyNetwork(in_channels).double()
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.2])
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-def test_dip_equals_the_direct_loop(reduction: str) -> None:
+def test_dip_equals_the_direct_loop(reduction: str, noise: float) -> None:
     measurement = matrix_measurement()
     network = double_network(2)
     direct = copy.deepcopy(network)
@@ -58,6 +61,7 @@ def test_dip_equals_the_direct_loop(reduction: str) -> None:
         initial_input=UniformNoise(channels=2, scale=0.1),
         optimizer=partial(torch.optim.Adam, lr=LR),
         reduction=reduction,
+        input_noise=noise,
         outer_steps=2,
         inner_steps=3,
         reinitialise=False,
@@ -65,10 +69,10 @@ def test_dip_equals_the_direct_loop(reduction: str) -> None:
     )
     fit(method, measurement)
 
-    z = method.stored_input.clone()
+    z, draws = method.stored_input.clone(), MemberGenerators([5 + NOISE_STREAM])
     matrix, adam, size = measurement.physics.matrix, PlainAdam(direct), measurement.initial.shape
     for _ in range(6):
-        output = direct(z)
+        output = direct(z + noise * draws.normal(z.shape[1:], torch.float64))
         loss = REDUCTIONS[reduction](matrix @ output.reshape(-1) - measurement.y[0])
         adam.step(loss)
     assert torch.allclose(method.last_output, output.detach().reshape(size), rtol=0, atol=1e-10)
