@@ -110,6 +110,9 @@ def test_filter_is_the_exact_discrete_ramp():
     expected = torch.where(n % 2 != 0, -1 / (torch.pi * n) ** 2, torch.zeros_like(n))
     expected[4] = 0.25
     torch.testing.assert_close(filter_views(impulse)[0], expected, rtol=0, atol=1e-12)
+    far = filter_views(torch.eye(16, dtype=torch.float64))  # from one end to the other, not around the corner
+    assert far[0, 15].item() == pytest.approx(-1 / (15 * np.pi) ** 2)
+    assert far[15, 1].item() == pytest.approx(0, abs=1e-12)
 
 
 def test_windows_order_by_how_much_they_smooth():
