@@ -26,6 +26,7 @@ from dip_lightning.physics import (
     PoissonImage,
     SuperResolution,
 )
+from dip_lightning.physics.resampling import Filter, filter_profile
 from dip_lightning.physics.restoration import RestorationAcquisition
 
 #: Acquisitions of linear operators; new ones are tested by joining the list.
@@ -153,6 +154,16 @@ def test_downsampling_keeps_constants_and_does_not_shift(filter, factor):
     centres = (torch.arange(32 // factor, dtype=torch.float64) + 0.5) * factor - 0.5
     inside = slice(2, -2)
     torch.testing.assert_close(physics.A(ramp)[0, 0, 0, inside], centres[inside], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("filter", "half"),
+    [("lanczos2", 2**2.5 / np.pi**2), ("bicubic", 0.5625), ("gaussian", np.exp(-0.5)), ("box", 0.0)],
+)
+def test_filters_at_half_a_pixel_and_at_their_ends(filter: Filter, half: float) -> None:
+    values = filter_profile(filter, np.array([0.0, 0.49, -0.5, 0.5, 2.0, 2.5]))
+    np.testing.assert_allclose(values[[0, 2, 3, 4, 5]], [1, half, half, 0, 0], atol=1e-12)
+    assert half < values[1] <= 1
 
 
 @pytest.mark.parametrize("factor", [2, 4])
@@ -337,6 +348,13 @@ def test_kernels_sum_to_one_and_are_centred(kernel):
         positions = torch.arange(values.shape[axis], dtype=torch.float64)
         centre = (values.sum(1 - axis) * positions).sum()
         assert centre == pytest.approx(values.shape[axis] // 2, abs=1e-3)
+
+
+@pytest.mark.parametrize("sigma", [1.5, 3.0])
+def test_gaussian_kernel_has_the_stated_deviation(sigma: float) -> None:
+    profile = GaussianKernel(sigma)().double().sum(0)
+    positions = torch.arange(len(profile)) - len(profile) // 2
+    assert (profile * positions**2).sum().sqrt().item() == pytest.approx(sigma, rel=2e-3)
 
 
 @pytest.mark.parametrize("size", [12, 13])
