@@ -48,6 +48,19 @@ def test_adjoint_and_gradient():
     torch.testing.assert_close(gradient, physics.A_adjoint(y), rtol=1e-4, atol=1e-4)
 
 
+def test_gridded_image_is_scaled_to_the_data_by_density() -> None:
+    from dip_lightning.physics.mri_nufft import TrajectoryFourier
+
+    _, points, maps = operator()
+    density, y = torch.linspace(0.1, 1, 40), torch.randn(1, 2, 3, 40, generator=torch.Generator().manual_seed(1))
+    physics = TrajectoryFourier(points, maps, density)
+    image = physics.gridded(y)
+    predicted = physics.A(image)
+    torch.testing.assert_close((density * predicted * y).sum(), (density * predicted**2).sum(), rtol=1e-4, atol=0)
+    plain = physics.A_adjoint(density * y)
+    torch.testing.assert_close(image / image.norm(), plain / plain.norm(), rtol=0, atol=1e-4)
+
+
 def test_operator_can_be_copied():
     physics, *_ = operator()
     other, x = copy.deepcopy(physics), torch.randn(2, 2, 8, 7)
