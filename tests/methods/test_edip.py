@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from dip_lightning.callbacks import HeldOutStopping
 from dip_lightning.data import ImageFile, Phantom
 from dip_lightning.data.base import MeasurementDataModule
 from dip_lightning.errors import ConfigurationError
@@ -260,6 +261,23 @@ def test_subspace_dip_starts_from_the_pretrained_weights_at_every_fit(tmp_path: 
     files = {"pretrained": str(tmp_path / "start.pt"), "trajectory": str(tmp_path / "trajectory.pt")}
     method = SubspaceDIP(**files, dim=3, network=TinyNetwork(), optimizer=adam, outer_steps=3)
     assert_fits_again_as_before(method, matrix_measurement())
+
+
+def test_subspace_dip_starts_from_the_pretrained_weights_at_a_refit(tmp_path: Path) -> None:
+    torch.save(TinyNetwork().state_dict(), tmp_path / "start.pt")
+    trajectory_file(tmp_path / "trajectory.pt", TinyNetwork())
+    files = {"pretrained": str(tmp_path / "start.pt"), "trajectory": str(tmp_path / "trajectory.pt")}
+
+    def build(steps: int) -> SubspaceDIP:
+        return SubspaceDIP(**files, dim=3, network=TinyNetwork(), optimizer=adam, outer_steps=steps)
+
+    refitted, rule = build(4), HeldOutStopping(fraction=0.2, refit=True)
+    fit(refitted, matrix_measurement(), [rule])
+    fresh = build(rule.summary()["iteration"])
+    fit(fresh, matrix_measurement())
+    assert rule.summary()["refitted"]
+    assert torch.equal(refitted.network.coefficients, fresh.network.coefficients)
+    assert torch.equal(refitted.last_output, fresh.last_output)
 
 
 def test_subspace_dip_after_pretraining(folder: Path, checkpoint: str) -> None:
