@@ -97,10 +97,13 @@ def test_total_variation_of_a_two_pixel_image_in_closed_form():
     torch.testing.assert_close(image.flatten(), torch.tensor([0.1, 0.9]), atol=6e-3, rtol=0)
 
 
-def test_discrepancy_finds_the_weight_of_a_residual_in_closed_form():
-    # The image y / (1 + w) leaves a residual of |y| w / (1 + w).
-    y, sigma, tau, w = torch.ones(1, 1, 8, 8), 0.1, 2.0, 0.25
-    measurement = Measurement(y, deepinv.physics.Denoising(), y, ids=("ones",), task="denoising", noise_level=sigma)
+@pytest.mark.parametrize("value", [1.0, 0.6 + 0.8j])
+def test_discrepancy_finds_the_weight_of_a_residual_in_closed_form(value: complex) -> None:
+    # The image y / (1 + w) leaves a residual of |y| w / (1 + w); of complex data sigma is the deviation of both parts.
+    y, sigma, tau, w = torch.full((1, 1, 8, 8), value), 0.1, 2.0, 0.25
+    measurement = Measurement(
+        y, deepinv.physics.Denoising(), y.abs(), ids=("ones",), task="denoising", noise_level=sigma
+    )
     found = by_discrepancy(measurement, measurement.physics, lambda y, _, x, w: y / (1 + w), 1.0, tau, "test")
     assert found == pytest.approx(w, rel=5e-3)
 

@@ -55,8 +55,7 @@ def by_discrepancy(
             f"{name} with rule: discrepancy needs the noise level of {', '.join(measurement.ids)}, "
             f"which is {'zero' if level == 0 else 'unknown'}; use rule: fixed or held_out."
         )
-    values = int(present_data(measurement).sum()) * (2 if measurement.y.is_complex() else 1)
-    allowed = tau**2 * values * level**2
+    allowed = tau**2 * int(present_data(measurement).sum()) * level**2
     low, high = math.log(weight / 1000), math.log(weight * 100)
     x = measurement.initial
     for _ in range(_HALVINGS):  # the residual grows with the weight
