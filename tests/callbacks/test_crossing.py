@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dip_lightning.callbacks import BestLoss, DiscrepancyStopping, ReconstructionMetrics, ZeroCrossing
+from dip_lightning.callbacks import BestLoss, DiscrepancyStopping, OutputAveraging, ReconstructionMetrics, ZeroCrossing
 from dip_lightning.errors import MeasurementError
 from dip_lightning.inputs import InitialEstimate
 from dip_lightning.measurement import Measurement
@@ -62,8 +62,8 @@ def test_discrepancy_counts_data_that_carry_something() -> None:
         y=plain.y, physics=leave_out(plain.physics, mask), initial=plain.y, ids=("a",), task="denoising"
     )
     dip = scripted(images)
-    fit(dip, masked, [DiscrepancyStopping(noise_level=1.0)])
-    assert dip.iteration == 4  # the residual over 8 data, not 16
+    fit(dip, masked, [DiscrepancyStopping(noise_level=0.9)])
+    assert dip.iteration == 5  # the residual over 8 data, not 16
 
 
 @pytest.mark.parametrize("level", [None, 0.0])
@@ -144,6 +144,13 @@ def test_zero_crossing_selects_the_step_before() -> None:
     fit(dip, denoising(images), [rule])
     assert (dip.iteration, dip.stopped_by) == (4, "early_stopping_zero_crossing")
     assert torch.equal(dip.estimate, images[2])
+
+
+def test_zero_crossing_selects_the_average_of_the_step_before() -> None:
+    images = constant_images([5.0, 3.0, 2.0, 1.0])
+    dip = losses([3, 2, 0.5, -0.1], images)
+    fit(dip, denoising(images), [OutputAveraging(0.5), ZeroCrossing()])
+    assert torch.equal(dip.estimate, torch.full_like(images[0], 3.0))  # 5, 4, 3, 2
 
 
 def test_zero_crossing_resumes(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from deepinv.physics import MRI, Denoising, Inpainting, LinearPhysics, Physics
 
+from dip_lightning.measurement import Measurement
 from dip_lightning.physics.masked import leave_out, measured
+from dip_lightning.physics.noise_level import present_data
 from tests.support import matrix_measurement
 
 
@@ -51,3 +53,10 @@ def test_finds_what_is_measured() -> None:
     lines[..., ::3] = 1
     found = measured(MRI(mask=lines, img_size=(8, 8)), torch.zeros(1, 2, 8, 8))
     assert torch.equal(found, lines.bool().expand(1, 2, 8, 8))
+
+
+def test_data_that_no_pixel_reaches_count_where_they_hold_noise() -> None:
+    mask, y = torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)
+    mask[..., 0, 0], y[..., 0, 1] = 1, 0.3
+    measurement = Measurement(y, leave_out(Denoising(), mask), torch.zeros_like(y), ids=("a",), task="denoising")
+    assert present_data(measurement).flatten().tolist() == [True, True, False, False]
