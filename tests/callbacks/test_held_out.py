@@ -68,6 +68,27 @@ def test_selects_the_smallest_held_out_loss(smoothing: int) -> None:
     assert (summary["unit"], summary["refitted"]) == ("element", False)
 
 
+def test_looks_once_in_so_many_outer_steps() -> None:
+    class Looks(pl.Callback):
+        def __init__(self) -> None:
+            self.at: list[int] = []
+
+        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+            if "stop_statistic" in pl_module.record:
+                self.at.append(pl_module.outer_step)
+
+    looks = Looks()
+    fit(build(outer_steps=10), problem(), [HeldOutStopping(0.2, every=4), looks])
+    assert looks.at == [4, 8]
+
+
+def test_the_seed_chooses_what_is_held_out() -> None:
+    rules = [HeldOutStopping(0.2, seed=seed) for seed in (0, 0, 1)]
+    first, again, other = (rule.prepare_measurement(problem(), build()).physics.mask for rule in rules)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
 def test_complex_data_have_a_real_statistic() -> None:
     data, rule = complex_measurement(), HeldOutStopping(0.2, action="record")
     dip = build(outer_steps=1)
