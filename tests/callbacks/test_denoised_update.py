@@ -74,14 +74,16 @@ def test_the_strength_is_capped() -> None:
     assert denoiser.strengths == pytest.approx([0.05] * 4)
 
 
-def test_the_average_gives_the_residual_and_on_request_the_image() -> None:
+@pytest.mark.parametrize("output", ["last", "average"])
+def test_the_average_gives_the_residual_and_on_request_the_image(output: Any) -> None:
     measurement, denoiser = matrix_measurement(), Shrink()
-    update = DenoisedInputUpdate(denoiser, largest=1e9, output="average")
+    update = DenoisedInputUpdate(denoiser, largest=1e9, output=output)
     fitted = method()
     fit(fitted, measurement, [OutputAveraging(0.5), update])
     average = fitted.reports["average"]
     assert denoiser.strengths[-1] == pytest.approx(update.noise(average, measurement).item(), rel=1e-12)
-    expected = Shrink()(update.solve(average, measurement), denoiser.strengths[-1])
+    image = average if output == "average" else fitted.last_output
+    expected = Shrink()(update.solve(image, measurement), denoiser.strengths[-1])
     torch.testing.assert_close(fitted.stored_input, expected, rtol=1e-12, atol=1e-14)
 
 
