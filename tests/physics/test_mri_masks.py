@@ -6,12 +6,19 @@ import torch
 
 from dip_lightning.errors import ConfigurationError, MeasurementError
 from dip_lightning.physics import EquispacedLines, PoissonDisc, RandomLines, SamplingMaskFile, VariableDensity2D
+from dip_lightning.physics.mri_masks_2d import radius
 
 
 @pytest.mark.parametrize("kind", [RandomLines, EquispacedLines])
 @pytest.mark.parametrize(
     ("acceleration", "fraction", "lines", "total", "centre"),
-    [(4, 0.08, 368, 92, 29), (8, 0.04, 368, 46, 14), (4, 0.08, 96, 24, 7), (4, 0.08, 217, 54, 17)],
+    [
+        (4, 0.08, 368, 92, 29),
+        (8, 0.04, 368, 46, 14),
+        (4, 0.08, 96, 24, 7),
+        (4, 0.08, 217, 54, 17),
+        (2.2, 0.08, 66, 30, 5),  # 66 / 2.2 is 29.999999999999996
+    ],
 )
 def test_number_of_lines_is_exact_and_the_centre_full(kind, acceleration, fraction, lines, total, centre):
     mask = kind(acceleration, fraction)((12, lines))
@@ -56,6 +63,21 @@ def test_points_are_exactly_as_many_and_denser_inside(kind, shape):
     inner = mask[shape[0] // 4 : -(shape[0] // 4), shape[1] // 4 : -(shape[1] // 4)]
     outer = (int(mask.sum()) - int(inner.sum())) / (mask.numel() - inner.numel())
     assert inner.float().mean() > 1.5 * outer
+
+
+@pytest.mark.parametrize("shape", [(64, 48), (51, 65)])
+def test_distance_is_from_the_zero_frequency_and_1_in_the_farthest_corner(shape: tuple[int, int]) -> None:
+    distance = radius(shape)
+    assert np.flatnonzero(distance == 0).tolist() == [shape[0] // 2 * shape[1] + shape[1] // 2]
+    assert distance.max() == distance[0, 0] == 1
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0, 3.0])
+def test_density_falls_with_the_distance_by_its_power(power: float) -> None:
+    distance = radius((128, 128))
+    density = (1 - distance) ** power
+    mask = VariableDensity2D(acceleration=32, center=0, power=power)((128, 128)).numpy()  # few: hardly any drawn twice
+    assert distance[mask].mean() == pytest.approx((density * distance).sum() / density.sum(), abs=0.03)
 
 
 def test_poisson_disc_keeps_its_distance():
