@@ -1,6 +1,7 @@
 """Non-Cartesian MRI against the sum that it computes."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,6 +59,8 @@ def test_gridded_image_is_scaled_to_the_data_by_density() -> None:
     predicted = physics.A(image)
     torch.testing.assert_close((density * predicted * y).sum(), (density * predicted**2).sum(), rtol=1e-4, atol=0)
     plain = physics.A_adjoint(density * y)
+    coil_images = physics.coil_images(torch.complex(y[:, 0], y[:, 1]))
+    torch.testing.assert_close(physics.from_torch_complex((maps.conj() * coil_images).sum(1)), plain, rtol=0, atol=1e-4)
     torch.testing.assert_close(image / image.norm(), plain / plain.norm(), rtol=0, atol=1e-4)
 
 
@@ -124,6 +127,21 @@ def test_file_of_a_spiral(spiral):
     magnitude = some.target.norm(dim=1) / some.metadata["scale"][0]
     assert (magnitude - truth.norm(dim=1)).norm() < 0.25 * truth.norm()
     assert score(some, some.initial)["psnr"] > 15
+
+
+def test_shots_that_are_left_out_are_seen_by_the_target_alone(
+    spiral: tuple[Path, dict[str, np.ndarray], torch.Tensor], tmp_path: Path
+) -> None:
+    path, arrays, _ = spiral
+    kspace = arrays["ksp"].copy()
+    kspace[..., ~spread(24, 12).numpy()] *= -3
+    other = tmp_path / "other.npz"
+    np.savez(other, **{**arrays, "ksp": kspace})
+    one, two = (load(file, shots=12, acquisition=TrajectoryMRI(coils=ESPIRiT(crop=0.5))) for file in (path, other))
+    torch.testing.assert_close(two.y, one.y)
+    torch.testing.assert_close(two.physics.coil_maps, one.physics.coil_maps, rtol=0, atol=1e-3)
+    torch.testing.assert_close(two.initial, one.initial, rtol=0, atol=1e-3)
+    assert (two.target - one.target).norm() > 0.1 * one.target.norm()
 
 
 def test_target_does_not_depend_on_the_unit_of_the_data(spiral, tmp_path):
