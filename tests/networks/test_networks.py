@@ -21,6 +21,7 @@ from dip_lightning.networks import (
     UNet,
     reinitialise,
 )
+from dip_lightning.networks.blocks import UntrainedNetwork
 from dip_lightning.networks.skip import _double, parameter_count
 
 #: A network in this list gets all tests below.
@@ -61,6 +62,16 @@ def test_channels_and_any_size(build: Callable[..., nn.Module], in_channels: int
     network = build(in_channels, out_channels)
     for height, width in [(32, 32), (33, 47), (18, 21)]:
         assert network(torch.randn(1, in_channels, height, width)).shape == (1, out_channels, height, width)
+
+
+def test_images_stay_in_place_where_they_are_enlarged_for_the_scales() -> None:
+    class Identity(UntrainedNetwork):
+        def body(self, x: torch.Tensor) -> torch.Tensor:
+            assert x.shape[-2:] == (8, 12)
+            return x
+
+    image = torch.rand(1, 1, 7, 9)
+    assert torch.equal(Identity(4)(image), image)
 
 
 def test_the_seed_alone_decides_the_weights(build: Callable[..., nn.Module]) -> None:
