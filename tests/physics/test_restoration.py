@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import deepinv
 import numpy as np
@@ -140,6 +141,12 @@ def test_valid_blur_and_its_first_estimate_stay_in_place(size):
     torch.testing.assert_close(measurement.initial[..., margin, margin], whole[..., margin, margin])
 
 
+def test_first_estimate_of_a_valid_blur_by_an_oblong_kernel(tmp_path: Path) -> None:
+    np.save(tmp_path / "oblong.npy", np.ones((3, 7)))
+    measurement = Deblurring(KernelFile(str(tmp_path / "oblong.npy")), "valid").simulate(image(), ["a"], [0])
+    torch.testing.assert_close(measurement.initial[..., 1:-1, 3:-3], measurement.y)
+
+
 @pytest.mark.parametrize("filter", ["lanczos2", "bicubic", "gaussian", "box"])
 @pytest.mark.parametrize("factor", [2, 4])
 def test_downsampling_keeps_constants_and_does_not_shift(filter, factor):
@@ -252,6 +259,8 @@ def test_poisson_noise():
     assert noisy.mean() == pytest.approx(0.4, rel=0.01)
     assert noisy.var() == pytest.approx(0.4 / 50, rel=0.03)
     torch.testing.assert_close(noisy * 50, (noisy * 50).round(), atol=1e-4, rtol=0)
+    assert PoissonImage(2)(GREY, MemberGenerators([0, 1]))[0].max() > 1
+    assert PoissonImage(2, clip=True)(GREY, MemberGenerators([0, 1]))[0].max() == 1
 
 
 def test_impulse_noise():
