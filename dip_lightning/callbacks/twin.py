@@ -77,17 +77,20 @@ class Twin:
             return self.method.current_estimate
 
     def remember(self) -> None:
-        """Note the random numbers and learning rates that the next step of the first fit starts with."""
+        """Note the random numbers and optimiser options that the next step of the first fit starts with.
+
+        A scheduler changes the rate, and some of them the momentum too.
+        """
         self._random = self.method.generators.state_dict()
-        self._rates = [group["lr"] for group in self._main_optimizer().param_groups]
+        self._options = [_options(group) for group in self._main_optimizer().param_groups]
 
     def step(self) -> None:
         """Make the step that the first fit has just made."""
         now = self.method.generators.state_dict()
         self.method.generators.load_state_dict(self._random)
         with self._swapped():
-            for group, rate in zip(self._main_optimizer().param_groups, self._rates, strict=True):
-                group["lr"] = rate
+            for group, options in zip(self._main_optimizer().param_groups, self._options, strict=True):
+                group.update(options)
             self.method.optimise()
             self.method.after_step()
             for average in self._callbacks(Averaging):
@@ -114,7 +117,7 @@ class Twin:
             "last_output": self._held["last_output"],
             "optimizer": self._optimizers[0].state_dict(),
             "random": self._random,
-            "rates": self._rates,
+            "options": self._options,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -127,7 +130,9 @@ class Twin:
         if state["last_output"] is not None:
             self._held["last_output"] = state["last_output"].to(device)
         self._optimizers[0].load_state_dict(state["optimizer"])
-        self._random, self._rates = state["random"], state["rates"]
+        # Older checkpoints hold learning rates alone.
+        self._random, rates = state["random"], state.get("rates", [])
+        self._options = state["options"] if "options" in state else [{"lr": rate} for rate in rates]
 
     @contextmanager
     def _swapped(self) -> Iterator[None]:
@@ -149,3 +154,7 @@ class Twin:
 
     def _main_optimizer(self) -> Any:
         return self.trainer.strategy.optimizers[0]
+
+
+def _options(group: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name != "params"}

@@ -12,7 +12,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import StepLR
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, StepLR
 
 from dip_lightning.callbacks import (
     DenoisedInputUpdate,
@@ -35,6 +35,20 @@ Adam = partial(torch.optim.Adam, lr=2e-2)
 KINDS: dict[str, tuple[type[BaseDIP], dict[str, Any], list[Any]]] = {
     "dip": (DIP, {"initial_input": UniformNoise(1), "input_noise": 0.1}, []),
     "scheduled": (DIP, {"initial_input": UniformNoise(1), "lr_scheduler": partial(StepLR, step_size=3, gamma=0.5)}, []),
+    "momentum in a cycle": (
+        DIP,
+        {"initial_input": UniformNoise(1), "lr_scheduler": partial(OneCycleLR, max_lr=0.05, total_steps=10)},
+        [],
+    ),
+    "momentum to and fro": (
+        DIP,
+        {
+            "initial_input": UniformNoise(1),
+            "optimizer": partial(torch.optim.SGD, lr=1e-2, momentum=0.9),
+            "lr_scheduler": partial(CyclicLR, base_lr=1e-3, max_lr=1e-2, step_size_up=3),
+        },
+        [],
+    ),
     "from the data": (DIP, {"initial_input": InitialEstimate()}, []),
     "aseqdip": (ASeqDIP, {"initial_input": InitialEstimate("minmax")}, [InputUpdate]),
     "sgld": (SGLDDIP, {"initial_input": UniformNoise(1)}, []),
