@@ -109,6 +109,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         ("--data.seed=5", "y has other values"),
         ("--data.index=1", "measurement was"),
         ("--seed_everything=1", "seed was [0], is now [1]"),
+        ("--trainer.precision=64-true", "precision was 32-true, is now 64-true"),
         ("--model.inner_steps=3", "model.inner_steps was 2, is now 3"),
         ("--model.optimizer.lr=0.5", "model.optimizer.lr was"),
         ("--model.penalties=null", "model.penalties was"),

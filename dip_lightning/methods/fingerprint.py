@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
@@ -31,14 +31,14 @@ _SKETCH_LENGTH = 64
 _MOST_SHOWN = 6
 
 
-def fingerprint(method: FitStart, measurement: Measurement, callbacks: Sequence[pl.Callback]) -> dict[str, Any]:
+def fingerprint(method: FitStart, measurement: Measurement, trainer: pl.Trainer) -> dict[str, Any]:
     """Describe a fit by what must stay the same where it is continued.
 
     Args:
         method: The method.
         measurement: What the DataModule gave, before a callback keeps a part of it from the fit.
-        callbacks: The trainer's. Those that change the fit or its image count, by their kind: a stopping rule, for one,
-            may be given more patience.
+        trainer: Gives the precision and the callbacks. Those that change the fit or its image count, by their kind: a
+            stopping rule, for one, may be given more patience.
 
     Returns:
         ``fit``, plain values by name, and ``sketches``, a :func:`sketch` of each tensor: for a checkpoint.
@@ -46,11 +46,13 @@ def fingerprint(method: FitStart, measurement: Measurement, callbacks: Sequence[
     tensors: dict[str, Tensor] = {
         name: tensor for name in _DATA if (tensor := getattr(measurement, name, None)) is not None
     }
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     return {
         "fit": {
             "method": type(method).__name__,
             "measurement": list(measurement.ids),
             "seed": method.member_seeds(measurement),
+            "precision": str(trainer.precision),
             **{f"shape of {name}": list(tensor.shape) for name, tensor in tensors.items()},
             "callbacks": [type(callback).__name__ for callback in callbacks if isinstance(callback, _OF_THE_FIT)],
             "model": {name: value for name, value in method.hparams.items() if name not in _LEFT_OUT},

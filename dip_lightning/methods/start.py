@@ -58,7 +58,7 @@ class FitStart(FitSettings):
         self._fingerprint = None
         if stage != "fit":
             return
-        self._fingerprint = fingerprint(self, self.measurement, self.trainer.callbacks)  # type: ignore[attr-defined]
+        self._fingerprint = fingerprint(self, self.measurement, self.trainer)
         check_precision(str(self.trainer.precision))
         check_max_steps(self.trainer)
         self.begin(self.measurement.batch_size)

@@ -86,6 +86,13 @@ def test_another_method_or_setting_is_refused(path: Path) -> None:
         continued(path, problem(), [], method(input_noise=0.5))
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_another_precision_is_refused(precision: str, path: Path) -> None:
+    fit(method(), problem(), [SaveAt(2, path)], precision="64-true")
+    with pytest.raises(RunFolderError, match=f"precision was 64-true, is now {precision}"):
+        fit(method(), problem(), [], precision=precision, ckpt_path=str(path))
+
+
 def test_callbacks_that_change_the_fit_count_by_kind(path: Path) -> None:
     fit(method(), problem(), [OutputAveraging(0.9), BestLoss(patience=3), SaveAt(2, path)])
     with pytest.raises(RunFolderError, match=r"callbacks was \['OutputAveraging', 'BestLoss'\], is now \['BestLoss'\]"):
