@@ -140,7 +140,7 @@ class HeldOutStopping(RefittingRule, PreparesMeasurement):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
         super().load_state_dict(state_dict)
-        self._recent = [value.clone() for value in state_dict["recent"]]
+        self._recent = [value.clone() for value in state_dict.get("recent", [])]
 
     def summary(self, member: int = 0) -> dict[str, Any]:
         """Say what was chosen, and how much was held out; see the base class."""

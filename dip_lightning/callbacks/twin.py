@@ -126,7 +126,7 @@ class Twin:
         with torch.no_grad():
             self._held["stored_input"].copy_(state["stored_input"])
         device = self.method.device
-        self._held["reports"] = {name: image.to(device) for name, image in state["reports"].items()}
+        self._held["reports"] = {name: image.to(device) for name, image in state.get("reports", {}).items()}
         if state["last_output"] is not None:
             self._held["last_output"] = state["last_output"].to(device)
         self._optimizers[0].load_state_dict(state["optimizer"])

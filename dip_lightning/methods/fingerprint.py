@@ -78,6 +78,23 @@ def sketch(data: Tensor) -> Tensor:
     return whole.unflatten(1, (_SKETCH_LENGTH, -1)).sum(-1, dtype=torch.float64)
 
 
+def check_of_a_fit(checkpoint: dict[str, Any]) -> None:
+    """Check that a checkpoint is of a fit at all.
+
+    Args:
+        checkpoint: What Lightning read.
+
+    Raises:
+        RunFolderError: If it is of something else that Lightning trained, such as ``dip-lightning pretrain``.
+    """
+    if "dip_lightning" not in checkpoint:
+        raise RunFolderError(
+            "The checkpoint of --ckpt_path is not of a fit, so that none can go on from it: give the "
+            "checkpoints/last.ckpt of a run folder, or leave --ckpt_path out. The weights of a pretraining go to "
+            "--model.pretrained, with EDIP or SubspaceDIP."
+        )
+
+
 def check_same_fit(before: dict[str, Any] | None, now: dict[str, Any], path: str) -> None:
     """Check that a checkpoint is of the fit that is to go on from it.
 

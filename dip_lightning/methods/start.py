@@ -21,7 +21,7 @@ from dip_lightning.methods.checks import (
     check_precision,
     check_weights,
 )
-from dip_lightning.methods.fingerprint import check_same_fit, fingerprint
+from dip_lightning.methods.fingerprint import check_of_a_fit, check_same_fit, fingerprint
 from dip_lightning.methods.memory import check_memory
 from dip_lightning.methods.settings import FitSettings
 from dip_lightning.methods.tuning import suit_device
@@ -133,8 +133,9 @@ class FitStart(FitSettings):
         """Check that the checkpoint is of this fit; see the base class.
 
         Raises:
-            RunFolderError: If it is of another one, whose image would be recorded as that of this one.
+            RunFolderError: If it is of none, or of another one, whose image would be recorded as that of this one.
         """
+        check_of_a_fit(checkpoint)
         if self._fingerprint is not None:
             before = checkpoint["dip_lightning"].get("fingerprint")
             check_same_fit(before, self._fingerprint, str(self.trainer.ckpt_path))

@@ -101,13 +101,28 @@ def test_callbacks_that_change_the_fit_count_by_kind(path: Path) -> None:
     assert continued(path, problem(), more_patience).outer_step == 4
 
 
-def test_a_checkpoint_that_does_not_say_what_it_is_of_warns(path: Path) -> None:
-    fit(method(), problem(), [SaveAt(2, path)])
+@pytest.mark.parametrize("name", CALLBACKS)
+def test_a_checkpoint_of_an_earlier_version_warns(name: str, path: Path) -> None:
+    fit(method(), problem(), [*CALLBACKS[name](), SaveAt(2, path)])
     checkpoint = torch.load(path, weights_only=True)
     del checkpoint["dip_lightning"]["fingerprint"]
+    for state in checkpoint["callbacks"].values():
+        state.pop("recent", None)
+        if "twin" in state:
+            del state["twin"]["reports"]
+            state["twin"]["rates"] = [options["lr"] for options in state["twin"].pop("options")]
     torch.save(checkpoint, path)
     with pytest.warns(UserWarning, match="does not say of which fit"):
-        assert continued(path, problem(), []).outer_step == 4
+        assert continued(path, problem(), CALLBACKS[name]()).stopped_by
+
+
+def test_a_checkpoint_that_no_fit_wrote_is_refused(path: Path) -> None:
+    fit(method(), problem(), [SaveAt(2, path)])
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint["dip_lightning"]
+    torch.save(checkpoint, path)
+    with pytest.raises(RunFolderError, match=r"not of a fit.*model\.pretrained"):
+        continued(path, problem(), [])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
