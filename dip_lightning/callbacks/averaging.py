@@ -65,14 +65,14 @@ class OutputAveraging(Averaging):
         if average is None:
             pl_module.report("average", output.clone())
         else:
-            past = self.weight_of_past(pl_module.iteration)
+            past = self.weight_of_past(pl_module.shown)
             move_average(average, pl_module.unless_stopped(output, average), past)
 
-    def weight_of_past(self, iteration: int) -> float:
-        """Give the weight that the average has against the output of this iteration, counted from 1."""
+    def weight_of_past(self, count: int) -> float:
+        """Give the weight that the average has against this output, the ``count``-th that is shown."""
         if not (self.corrected and self.weight):
             return self.weight
-        return 1 - (1 - self.weight) / (1 - self.weight**iteration)
+        return 1 - (1 - self.weight) / (1 - self.weight**count)
 
 
 class UniformAveraging(Averaging):
@@ -106,7 +106,7 @@ class UniformAveraging(Averaging):
 
     def on_iterate(self, trainer: pl.Trainer, pl_module: BaseDIP, output: Tensor) -> None:
         """Add the output; report the mean at the end of an outer step, before the method looks at its estimate."""
-        after = pl_module.iteration - self.burn_in
+        after = pl_module.shown - self.burn_in
         if after > 0 and (after - 1) % self.every == 0:
             self.mean.update(output)
         if pl_module.iteration % pl_module.inner_steps == 0:

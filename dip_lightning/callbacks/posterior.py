@@ -50,7 +50,7 @@ class PosteriorSamples(Averaging):
 
     def on_iterate(self, trainer: pl.Trainer, pl_module: BaseDIP, output: Tensor) -> None:
         """Take the sample where one is due; report at the end of an outer step."""
-        after = pl_module.iteration - self.burn_in
+        after = pl_module.shown - self.burn_in
         if after > 0 and after % self.every == 0:
             self.moments.update(output)
         if pl_module.iteration % pl_module.inner_steps == 0:

@@ -122,13 +122,13 @@ class StoppingRule(pl.Callback, StopsFit, ABC):
         self, trainer: pl.Trainer, pl_module: BaseDIP, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Look at the statistic; select, and stop."""
-        if pl_module.stopped_by == "nan":
+        if pl_module.stopped_by == "nan" or not pl_module.shown:
             return
         value = self.statistic(pl_module)
         if value is None:
             return
         pl_module.record_value(self._column, value)
-        if pl_module.iteration > self.warmup:
+        if pl_module.shown > self.warmup:
             self._decide(pl_module, value.detach().double())
 
     def summary(self, member: int = 0) -> dict[str, Any]:

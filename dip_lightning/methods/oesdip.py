@@ -87,6 +87,11 @@ class OESDIP(DIP):
         """Whether the fit is in its first phase."""
         return self.outer_step < self.mask_steps
 
+    @property
+    def shown(self) -> int:
+        """Optimiser steps of the second phase; see the base class."""
+        return max(self.iteration - self.mask_steps * self.inner_steps, 0)
+
     # Start and end ---------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:

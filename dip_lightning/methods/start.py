@@ -151,6 +151,11 @@ class FitStart(FitSettings):
         """Whether callbacks see every iterate."""
         return bool(self._observers)
 
+    @property
+    def shown(self) -> int:
+        """Optimiser steps whose outputs averages and stopping rules see: all, unless the method says otherwise."""
+        return self.iteration
+
     def _draw(self) -> Tensor:
         seeds = self.member_seeds(self.measurement)
         if self.reinitialise:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from dip_lightning.callbacks import ResultWriter
+from dip_lightning.callbacks import OutputAveraging, PosteriorSamples, ResultWriter, UniformAveraging
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.functional.masks import bernoulli_divergence, largest, soft_mask
 from dip_lightning.functional.random import MemberGenerators
@@ -23,6 +23,7 @@ from dip_lightning.methods import OESDIP
 from dip_lightning.methods.start import NOISE_STREAM
 from dip_lightning.networks import SkipNet
 from dip_lightning.networks.masked import load_mask, trained
+from tests.callbacks.test_early_stopping import ScriptedRule
 from tests.methods.direct import DirectAdam, double_network, same_parameters
 from tests.support import TinyNetwork, fit, matrix_measurement
 
@@ -200,6 +201,27 @@ def test_stopping_and_averaging_see_the_second_phase_only() -> None:
     watch = Watch()
     fit(method(), matrix_measurement(), [watch])
     assert watch.iterations == list(range(2 * MASK_STEPS + 1, 2 * OUTER + 1))
+
+
+@pytest.mark.parametrize("average", [OutputAveraging(0.8, corrected=True), UniformAveraging(3), PosteriorSamples(3, 1)])
+def test_averages_are_of_the_second_phase(average: Any) -> None:
+    from tests.methods.test_base_loop import Watch
+
+    oes, watch = method(), Watch()
+    fit(oes, matrix_measurement(), [average, watch])
+    outputs = torch.cat(watch.outputs)
+    assert len(outputs) == 2 * (OUTER - MASK_STEPS)
+    weights = 0.8 ** torch.arange(len(outputs) - 1, -1, -1, dtype=outputs.dtype)
+    if not isinstance(average, OutputAveraging):
+        weights = (torch.arange(len(outputs)) >= 3).to(outputs.dtype)
+    torch.testing.assert_close(oes.estimate[0], torch.einsum("t,tchw->chw", weights / weights.sum(), outputs))
+
+
+@pytest.mark.parametrize(("warmup", "first"), [(0, 8), (4, 12)])
+def test_rules_look_at_the_second_phase_and_their_warmup_counts_its_steps(warmup: int, first: int) -> None:
+    rule = ScriptedRule(range(2 * OUTER), patience=100, warmup=warmup)  # the first value is the least
+    fit(method(), matrix_measurement(), [rule])
+    assert rule.summary()["iteration"] == first
 
 
 @pytest.mark.parametrize("saved", [1, MASK_STEPS - 1, MASK_STEPS, MASK_STEPS + 1, OUTER - 1])
