@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dip_lightning.callbacks.stopping import Action, StoppingRule
 from dip_lightning.errors import ConfigurationError
+from dip_lightning.measurement import Measurement
 from dip_lightning.physics.noise_level import known_noise_level, present_data
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class DiscrepancyStopping(CrossingRule):
         if tau <= 0 or (noise_level is not None and noise_level <= 0):
             raise ConfigurationError(f"tau={tau} and noise_level={noise_level} must be positive.")
         self.noise_level = noise_level
-        self._scale: Tensor | None = None
+        self._known: tuple[Measurement, Tensor] | None = None
 
     @property
     def label(self) -> str:
@@ -92,19 +93,27 @@ class DiscrepancyStopping(CrossingRule):
         return f"discrepancy_{self.threshold:g}"
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: BaseDIP) -> None:  # type: ignore[override]
-        """Find the noise level and the number of data; see the base class."""
-        measurement = pl_module.measurement
-        sigma = known_noise_level(measurement, self.noise_level, type(self).__name__)
-        self._scale = sigma * present_data(measurement).flatten(1).sum(1).sqrt()
+        """Find the noise level and the number of data; see the base class.
+
+        Raises:
+            MeasurementError: If the noise level is not known.
+        """
+        self._noise_norm(pl_module.measurement)
         super().on_train_start(trainer, pl_module)
 
     def statistic(self, pl_module: BaseDIP) -> Tensor:
         """Residual in units of the noise; see the base class."""
-        assert self._scale is not None
         measurement = pl_module.measurement
         with torch.no_grad():
             residual = measurement.physics.A(pl_module.current_estimate) - measurement.y
-            return torch.linalg.vector_norm(residual.flatten(1), dim=1) / self._scale
+            return torch.linalg.vector_norm(residual.flatten(1), dim=1) / self._noise_norm(measurement)
+
+    def _noise_norm(self, measurement: Measurement) -> Tensor:
+        # A fit that starts over with all data has another measurement from then on.
+        if self._known is None or self._known[0] is not measurement:
+            sigma = known_noise_level(measurement, self.noise_level, type(self).__name__)
+            self._known = (measurement, sigma * present_data(measurement).flatten(1).sum(1).sqrt())
+        return self._known[1]
 
 
 class ZeroCrossing(CrossingRule):

@@ -8,10 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from dip_lightning.callbacks import BestLoss, DiscrepancyStopping, OutputAveraging, ReconstructionMetrics, ZeroCrossing
+from dip_lightning.callbacks import (
+    BestLoss,
+    DiscrepancyStopping,
+    HeldOutStopping,
+    OutputAveraging,
+    ReconstructionMetrics,
+    ZeroCrossing,
+)
 from dip_lightning.errors import MeasurementError
 from dip_lightning.inputs import InitialEstimate
 from dip_lightning.measurement import Measurement
@@ -64,6 +72,31 @@ def test_discrepancy_counts_data_that_carry_something() -> None:
     dip = scripted(images)
     fit(dip, masked, [DiscrepancyStopping(noise_level=0.9)])
     assert dip.iteration == 5  # the residual over 8 data, not 16
+
+
+def test_discrepancy_counts_all_data_in_the_second_pass_of_a_refit(tmp_path: Path) -> None:
+    class Watch(pl.Callback):
+        def __init__(self) -> None:
+            self.values: list[tuple[float, float]] = []
+
+        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+            residual = measurement.physics.A(pl_module.current_estimate) - measurement.y
+            if not hasattr(pl_module.measurement.physics, "mask"):
+                recorded = pl_module.record["stop_statistic_discrepancy_1"].item()
+                self.values.append((recorded, (residual.norm() / (0.2 * 20**0.5)).item()))
+
+    def run(**options: Any) -> Watch:
+        dip, watch = DIP(network=TinyNetwork(), initial_input=InitialEstimate(), **SETTINGS), Watch()
+        rules = [DiscrepancyStopping(action="record"), HeldOutStopping(0.4, patience=12, refit=True)]
+        fit(dip, measurement, [*rules, watch, SaveAt(4, tmp_path / "last.ckpt")], **options)  # last in the second pass
+        return watch
+
+    measurement = matrix_measurement(noise_level=0.2)
+    through = run()
+    assert len(through.values) > 4
+    for recorded, by_hand in through.values:
+        assert recorded == pytest.approx(by_hand, rel=1e-6)
+    assert run(ckpt_path=str(tmp_path / "last.ckpt")).values == through.values[4:]
 
 
 @pytest.mark.parametrize("level", [None, 0.0])
