@@ -111,11 +111,16 @@ class StoppingRule(pl.Callback, StopsFit, ABC):
         self._state = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: BaseDIP) -> None:  # type: ignore[override]
-        """Continue an interrupted fit; one that was stopped is stopped again unless there is more patience now."""
+        """Continue an interrupted fit; one that was stopped is stopped again unless there is more patience now.
+
+        Members that had stopped before others stay stopped: the others' optimiser went on without them.
+        """
         self._state = {name: tensor.to(pl_module.device) for name, tensor in self._state.items()}
         if self._state:
             waited = pl_module.iteration - self._state["iteration"]
-            self._state["stopped_at"].masked_fill_(waited < self.patience, 0)
+            goes_on = waited < self.patience
+            goes_on[list(pl_module.roster.endings)] = False
+            self._state["stopped_at"].masked_fill_(goes_on, 0)
             self._leave((self._state["stopped_at"] > 0).tolist(), pl_module)
 
     def on_train_batch_end(  # type: ignore[override]

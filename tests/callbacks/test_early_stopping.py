@@ -19,6 +19,7 @@ from tests.support import fit
 # Differences 4, 2, 1, 0.5, 1.5, 3, 4, ...: with a window of 2 the variance is (difference / 2)^2, smallest at the
 # fifth output, 0.0625.
 LEVELS = [0, 4, 6, 7, 7.5, 9, 12, 16, 21, 27, 34, 42]
+OTHER = [0, 8, 14, 18, 21, 23, 24, 24.5, 26, 29, 34, 42]  # smallest at the eighth
 
 
 class Values(pl.Callback):
@@ -162,14 +163,13 @@ def test_warmup_is_left_out() -> None:
 
 
 def test_each_member_has_its_own_minimum_and_the_fit_waits_for_all() -> None:
-    other = [0, 8, 14, 18, 21, 23, 24, 24.5, 26, 29, 34, 42]  # smallest at the eighth
-    images = constant_images(LEVELS, other)
+    images = constant_images(LEVELS, OTHER)
     dip, rule = scripted(images), EarlyStoppingWMV(window=2, patience=3)
     fit(dip, denoising(images), [rule])
     assert dip.iteration == 11
     assert [rule.summary(member)["iteration"] for member in range(2)] == [5, 8]
     assert [rule.summary(member)["stopped_at"] for member in range(2)] == [8, 11]
-    for member, levels in enumerate((LEVELS, other)):
+    for member, levels in enumerate((LEVELS, OTHER)):
         alone = scripted(constant_images(levels))
         fit(alone, denoising(images[:, member : member + 1]), [EarlyStoppingWMV(window=2, patience=3)])
         assert torch.equal(dip.estimate[member], alone.estimate[0])
@@ -212,21 +212,36 @@ def test_rules_that_record_run_side_by_side() -> None:
     assert min(columns[1].values) == 3
 
 
+class SaveAtEnd(pl.Callback):
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        trainer.save_checkpoint(self.path)
+
+
 @pytest.mark.parametrize("patience", [3, 100])
 def test_continued_after_a_stop(tmp_path: Path, patience: int) -> None:
     """A fit that was stopped stays stopped, unless it is given more patience."""
-
-    class SaveAtEnd(pl.Callback):
-        def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-            trainer.save_checkpoint(tmp_path / "end.ckpt")
-
     images = constant_images(LEVELS)
-    fit(scripted(images), denoising(images), [EarlyStoppingWMV(window=2, patience=3), SaveAtEnd()])
+    stopped = EarlyStoppingWMV(window=2, patience=3)
+    fit(scripted(images), denoising(images), [stopped, SaveAtEnd(tmp_path / "end.ckpt")])
     dip, rule = scripted(images), EarlyStoppingWMV(window=2, patience=patience)
     fit(dip, denoising(images), [rule], ckpt_path=str(tmp_path / "end.ckpt"))
     expected = (8, "early_stopping_wmv", 8) if patience == 3 else (len(LEVELS), "outer_steps", None)
     assert (dip.iteration, dip.stopped_by, rule.summary()["stopped_at"]) == expected
     assert torch.equal(dip.estimate, images[4])
+
+
+def test_more_patience_is_for_members_that_are_still_fitted(tmp_path: Path) -> None:
+    images, path = constant_images(LEVELS, OTHER), tmp_path / "end.ckpt"
+    fit(scripted(images), denoising(images), [EarlyStoppingWMV(window=2, patience=3), SaveAtEnd(path)])
+    dip, rule = scripted(images), EarlyStoppingWMV(window=2, patience=100)
+    fit(dip, denoising(images), [rule], ckpt_path=str(path))
+    ends = [(dip.ending(member).reason, dip.ending(member).iteration) for member in range(2)]
+    assert ends == [("early_stopping_wmv", 8), ("outer_steps", len(LEVELS))]
+    assert [rule.summary(member)["iteration"] for member in range(2)] == [5, 8]
+    assert [rule.summary(member)["stopped_at"] for member in range(2)] == [8, None]
 
 
 @pytest.mark.parametrize(
