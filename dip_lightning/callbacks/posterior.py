@@ -39,10 +39,12 @@ class PosteriorSamples(Averaging):
         self.burn_in = burn_in
         self.every = every
         self.moments = RunningMoments()
+        self._counts: dict[int, int] = {}
 
     def reset(self) -> None:
         """Forget the samples; see the base class."""
         self.moments.reset()
+        self._counts = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Bring a restored state to the device."""
@@ -58,6 +60,14 @@ class PosteriorSamples(Averaging):
                 if image is not None:
                     pl_module.report(name, image.to(output.dtype))
 
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: pl.Trainer, pl_module: BaseDIP, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the samples of members that are fitted; one that broke down has the image of the outer step before."""
+        for member in pl_module.roster.running:
+            if pl_module.ending(member).reason != "nan":
+                self._counts[member] = self.moments.count
+
     def summary(self, member: int = 0) -> dict[str, Any]:
         """Say how many samples were taken.
 
@@ -67,12 +77,14 @@ class PosteriorSamples(Averaging):
         Returns:
             ``burn_in``, ``every``, ``samples``.
         """
-        return {"burn_in": self.burn_in, "every": self.every, "samples": self.moments.count}
+        samples = self._counts.get(member, self.moments.count)
+        return {"burn_in": self.burn_in, "every": self.every, "samples": samples}
 
     def state_dict(self) -> dict[str, Any]:
-        """Sums and count."""
-        return self.moments.state_dict()
+        """Sums and counts."""
+        return {**self.moments.state_dict(), "members": dict(self._counts)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
         self.moments.load_state_dict(state_dict)
+        self._counts = dict(state_dict.get("members", {}))  # older checkpoints have none

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from dip_lightning.callbacks import OutputAveraging, PosteriorSamples
@@ -48,6 +50,42 @@ def test_a_resumed_fit_keeps_the_sums(saved: int, tmp_path: Path) -> None:
     assert samples.moments.count == 4
     for name in ("average", "uncertainty"):
         assert torch.equal(through.reports[name], resumed.reports[name])
+
+
+class Leave(pl.Callback):
+    """Stops the second member after an outer step."""
+
+    def __init__(self, outer_step: int, reason: str) -> None:
+        self.outer_step, self.reason = outer_step, reason
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        if pl_module.outer_step == self.outer_step:
+            pl_module.stop_members([1], self.reason)
+
+
+@pytest.mark.parametrize("leaves", [2, 5, 7])
+@pytest.mark.parametrize("first", [False, True])
+def test_a_member_that_stopped_has_its_own_samples(leaves: int, first: bool, tmp_path: Path) -> None:
+    images, path = constant_images(LEVELS, LEVELS[::-1]), tmp_path / "last.ckpt"
+    dip, samples = scripted(images), PosteriorSamples(3, 1)
+    callbacks = [samples, Leave(leaves, "test")]
+    fit(dip, denoising(images), [*(callbacks[::-1] if first else callbacks), SaveAt(8, path)])
+    counts = [len(LEVELS) - 3, max(leaves - 3, 0)]
+    assert [samples.summary(member)["samples"] for member in range(2)] == counts
+    if counts[1]:
+        torch.testing.assert_close(dip.reports["average"][1], images[3:leaves, 1].mean(0))
+    resumed = PosteriorSamples(3, 1)
+    fit(scripted(images), denoising(images), [resumed], ckpt_path=str(path))
+    assert [resumed.summary(member)["samples"] for member in range(2)] == counts
+
+
+def test_a_fit_that_broke_down_has_the_samples_of_the_outer_step_before() -> None:
+    images, samples = constant_images(LEVELS), PosteriorSamples(3, 1)
+    images[7] = torch.nan
+    dip = scripted(images, inner_steps=2)
+    fit(dip, denoising(images), [samples])
+    assert (dip.stopped_by, samples.summary()["samples"]) == ("nan", 3)
+    torch.testing.assert_close(dip.estimate, images[3:6].mean(0))
 
 
 def test_moments_do_not_cancel() -> None:
