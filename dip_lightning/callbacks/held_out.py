@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import pytorch_lightning as pl
@@ -100,12 +101,9 @@ class HeldOutStopping(RefittingRule, PreparesMeasurement):
         held = held_out_mask(known, self.fraction, self.unit, MemberGenerators(seeds), self.keep_centre)
         self._held, self._y, self.all_data = held, measurement.y, measurement
         kept = (~held).to(measurement.y)
-        return replace(
-            measurement,
-            y=kept * measurement.y,
-            physics=leave_out(measurement.physics, kept),
-            initial=_initial_without(measurement, held),
-        )
+        y, physics = kept * measurement.y, leave_out(measurement.physics, kept)
+        make_initial = partial(_initial_without, measurement)
+        return replace(measurement, y=y, physics=physics, initial=make_initial(y, physics), make_initial=make_initial)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: BaseDIP) -> None:  # type: ignore[override]
         """Bring what was held out to the device; see the base class."""
@@ -148,12 +146,13 @@ class HeldOutStopping(RefittingRule, PreparesMeasurement):
         return {**super().summary(member), "unit": self.unit, "fraction": self.fraction, "held_out": count}
 
 
-def _initial_without(measurement: Measurement, held: Tensor) -> Tensor:
-    y = measurement.y
-    smooth = y.ndim == 4 and not measurement.magnitude and not y.is_complex()
-    filled = fill_from_neighbours(y, held) if smooth else torch.where(held, torch.zeros_like(y), y)
-    if measurement.make_initial is not None:
-        return measurement.make_initial(filled, measurement.physics)
-    physics: Any = measurement.physics
-    adjoint: Tensor = physics.A_adjoint(torch.where(held, torch.zeros_like(y), y))
+def _initial_without(whole: Measurement, y: Tensor, physics: Any) -> Tensor:
+    """Make the first image from data of which the physics leaves some out; ``whole`` says how it is made of all."""
+    held = physics.mask == 0
+    smooth = y.ndim == 4 and not whole.magnitude and not y.is_complex()
+    left = torch.where(held, torch.zeros_like(y), y)
+    if whole.make_initial is not None:
+        # By the operator itself: how a first image is made may ask for more than its wrapper knows of it.
+        return whole.make_initial(fill_from_neighbours(y, held) if smooth else left, physics.physics)
+    adjoint: Tensor = physics.physics.A_adjoint(left)
     return adjoint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -129,6 +130,27 @@ def test_images_are_filled_from_neighbours_before_they_become_the_input() -> Non
     assert torch.equal(dip.stored_input[kept], 2 * y[kept])
     assert not (dip.stored_input[~kept] == 2 * y[~kept]).any()
     assert dip.stored_input[~kept].min() > 0.2
+
+
+FIRST_IMAGES: dict[str, Any] = {
+    "denoising": physics.Denoising(physics.AdditiveGaussian(25)),
+    "ct": physics.ParallelBeamCT(views=20),
+    "inpainting": physics.Inpainting("random", 0.5, fill="mean"),
+    "cropped deblurring": physics.Deblurring(physics.GaussianKernel(1.0), "valid"),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", FIRST_IMAGES)
+def test_the_first_image_can_be_made_again(name: str, dtype: torch.dtype) -> None:
+    image = torch.rand(1, 1, 24, 24, generator=torch.Generator().manual_seed(0))
+    whole = FIRST_IMAGES[name].simulate(image, ["a"], [0])
+    for measurement in (whole, replace(whole, make_initial=None)):
+        prepared = HeldOutStopping(0.1).prepare_measurement(measurement, build()).to("cpu", dtype)
+        again = prepared.make_initial(prepared.y, prepared.physics)
+        assert again.dtype == dtype
+        torch.testing.assert_close(again, prepared.initial, rtol=1e-4, atol=1e-4)
+        assert (prepared.make_initial(2 * prepared.y, prepared.physics) - again).abs().max() > 0.1
 
 
 def stops_early(**options: Any) -> HeldOutStopping:

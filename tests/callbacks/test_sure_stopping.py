@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, StepLR
 
 from dip_lightning.callbacks import (
     DenoisedInputUpdate,
+    HeldOutStopping,
     InputUpdate,
     LearnedInput,
     OutputAveraging,
@@ -27,6 +28,7 @@ from dip_lightning.errors import ConfigurationError, MeasurementError
 from dip_lightning.inputs import InitialEstimate, UniformNoise
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods import DIP, SGLDDIP, ASeqDIP, BaseDIP, SelfGuidedDIP, TVDIPSplitting
+from dip_lightning.physics import AdditiveGaussian, Deblurring, GaussianKernel
 from dip_lightning.physics.masked import leave_out
 from tests.methods.test_battery import SaveAt, problem, same
 from tests.support import Shrink, TinyNetwork, complex_measurement, fit, matrix_measurement
@@ -219,6 +221,20 @@ def test_data_that_were_not_measured_are_neither_probed_nor_counted() -> None:
     m = kept.sum()
     risk = (data - masked.y).square().sum() / m - 0.01 + 2 * 0.01 * (rule._probe * (twin - data)).sum() / 0.1 / m
     assert followed.record["stop_statistic"].item() == pytest.approx(risk.item(), rel=1e-9)
+
+
+def test_beside_held_out_data_the_second_fit_starts_from_what_is_left() -> None:
+    """From the first image of the shifted data, made as the first fit's was."""
+    image = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    acquisition = Deblurring(GaussianKernel(1.0), "valid", AdditiveGaussian(10))
+    rule, followed = SUREStopping(), method(DIP, initial_input=InitialEstimate())
+    fit(followed, acquisition.simulate(image, ["a"], [0]), [HeldOutStopping(0.1, action="record"), rule])
+    left = followed.measurement
+    y = left.y + rule._sigma * rule._probe
+    alone = method(DIP, initial_input=InitialEstimate())
+    fit(alone, replace(left, y=y, initial=left.make_initial(y, left.physics)), [])
+    assert not torch.equal(alone.stored_input, followed.stored_input)
+    assert torch.equal(rule._twin.output, alone.last_output)
 
 
 def test_follows_the_error_of_a_denoised_image() -> None:
