@@ -68,6 +68,11 @@ class StopsFit:
         """Whether it does so here."""
         return True
 
+    @property
+    def starts_over(self) -> bool:
+        """Whether it can have the fit start over, once it has chosen the iterate."""
+        return False
+
 
 class PreparesMeasurement:
     """Mixed into a callback that changes what of the measurement a method fits."""

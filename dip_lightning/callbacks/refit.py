@@ -46,8 +46,13 @@ class RefittingRule(StoppingRule, ABC):
         self._second_pass = False
         self._ready = False
 
+    @property
+    def starts_over(self) -> bool:
+        """Whether there is a second pass; see the base class."""
+        return self.refit
+
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Check that the fit can start over; remember weights that are not drawn from the seed; see the base class.
+        """Check that the fit can start over; see the base class.
 
         Raises:
             ConfigurationError: If there are several members, or an average that cannot start over.
@@ -56,7 +61,6 @@ class RefittingRule(StoppingRule, ABC):
         if not self.refit or stage != "fit":
             return
         method: Any = pl_module
-        method.passes = 2
         averages = [c for c in trainer.callbacks if isinstance(c, Averaging)]  # type: ignore[attr-defined]
         if not all(isinstance(average, OutputAveraging) for average in averages):
             raise ConfigurationError(f"refit: true works with OutputAveraging, not {type(averages[0]).__name__}.")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dip_lightning.functional.random import MemberGenerators
-from dip_lightning.hooks import IterateHook, PreparesMeasurement
+from dip_lightning.hooks import IterateHook, PreparesMeasurement, StopsFit
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.checks import (
     check_max_steps,
@@ -62,6 +62,7 @@ class FitStart(FitSettings):
         check_precision(str(self.trainer.precision))
         check_max_steps(self.trainer)
         self.begin(self.measurement.batch_size)
+        self.passes = 2 if any(hook.starts_over for hook in self._hooks(StopsFit)) else 1
         for hook in self._hooks(PreparesMeasurement):
             self.measurement = hook.prepare_measurement(self.measurement, cast("BaseDIP", self))
         if self.data_weighting is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from dip_lightning.callbacks import (
@@ -64,6 +65,19 @@ def test_nothing_of_the_first_fit_is_left_in_the_second(name: str) -> None:
     same(run(2, used), run(2, new))
     if hasattr(new, "summary"):
         assert used.summary() == new.summary()
+
+
+def test_a_refitted_method_can_be_fitted_in_one_pass() -> None:
+    class Break(pl.Callback):
+        def on_train_batch_end(self, *_: Any) -> None:
+            raise RuntimeError("broken")
+
+    rule, dip = KINDS["sure"](), run(1, KINDS["refit"]())
+    with pytest.raises(RuntimeError, match="broken"):
+        fit(dip, problem(), [KINDS["refit"](), Break()])
+    fit(dip, problem(), [rule])
+    assert rule.summary()["iteration"]
+    same(dip, run(1, KINDS["sure"]()))
 
 
 def test_nor_of_a_fit_that_was_continued_from_a_checkpoint(tmp_path: Path) -> None:
