@@ -53,11 +53,13 @@ class PretrainCLI(LightningCLI):
 
         Raises:
             ConfigurationError: If there is no such checkpoint.
-            RunFolderError: If trained weights are in the way, and neither replacing nor continuing was asked for.
+            RunFolderError: If trained weights are in the way, and neither replacing nor continuing them was asked for.
         """
         checkpoint = self._checkpoint()
         there = [path for path in self._written() if path.exists()]
-        if there and checkpoint is None and not self.config["overwrite"]:
+        folders = {path.parent.resolve() for path in there}
+        continued = checkpoint is not None and checkpoint.parent.resolve() in folders
+        if there and not continued and not self.config["overwrite"]:
             raise RunFolderError(
                 f"{there[0].parent} holds trained weights ({', '.join(path.name for path in there)}). Set --overwrite "
                 "true to replace them, --ckpt_path last to continue their training, or another "

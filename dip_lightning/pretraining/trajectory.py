@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Literal, get_args
+from uuid import uuid4
 
 import pytorch_lightning as pl
 import torch
@@ -19,9 +20,10 @@ Precision = Literal["float16", "float32"]
 class ParameterTrajectory(pl.Callback):
     """Save samples of the network's parameters along the training: ``trajectory.pt`` in ``default_root_dir``.
 
-    The file holds ``names`` and ``shapes`` of the parameters, and ``samples``, ``[S, P]``, with their ``steps``. It
-    is bounded: when ``samples`` are full, every second one is dropped, and half as many are taken from then on. It is
-    written with every checkpoint and at the end. Source: subspace DIP, arXiv 2302.10279, which takes 1,000 samples.
+    The file holds ``names`` and ``shapes`` of the parameters, ``samples``, ``[S, P]``, with their ``steps``, and which
+    ``training`` they are of: a checkpoint of another one does not continue them. It is bounded: when ``samples`` are
+    full, every second one is dropped, and half as many are taken from then on. It is written with every checkpoint and
+    at the end. Source: subspace DIP, arXiv 2302.10279, which takes 1,000 samples.
 
     Args:
         every: Optimiser steps between two samples, at first.
@@ -42,14 +44,17 @@ class ParameterTrajectory(pl.Callback):
         )
         self._interval = every
         self._kept: dict[int, Tensor] = {}
+        self._training: str | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take up the samples of an interrupted training, up to its checkpoint."""
+        """Take up the samples of an interrupted training, up to its checkpoint; those of another stay out."""
         file = self._file(trainer)
-        if trainer.global_step and file.exists():
-            saved = read_file(file, "trajectory")
+        saved = read_file(file, "trajectory") if trainer.global_step and file.exists() else {}
+        if saved and saved.get("training") == self._training:
             known = zip(saved["steps"], saved["samples"], strict=True)
             self._kept = {step: sample for step, sample in known if step <= trainer.global_step}
+        else:
+            self._interval, self._kept, self._training = self.every, {}, uuid4().hex
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -73,12 +78,12 @@ class ParameterTrajectory(pl.Callback):
         self._write(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        """The interval; the samples are in their file."""
-        return {"interval": self._interval}
+        """The interval, and which training this is; the samples are in their file."""
+        return {"interval": self._interval, "training": self._training}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Bring the interval back."""
-        self._interval = state_dict["interval"]
+        """Bring the interval and the training back."""
+        self._interval, self._training = state_dict["interval"], state_dict.get("training")
 
     def _file(self, trainer: pl.Trainer) -> Path:
         return Path(trainer.default_root_dir) / "trajectory.pt"
@@ -92,6 +97,7 @@ class ParameterTrajectory(pl.Callback):
             "shapes": [list(parameter.shape) for parameter in parameters.values()],
             "steps": list(self._kept),
             "samples": torch.stack(list(self._kept.values())),
+            "training": self._training,
         }
         with written_whole(self._file(trainer)) as temporary:
             torch.save(content, temporary)

@@ -80,6 +80,24 @@ def test_trained_weights_are_not_replaced_unless_asked(tmp_path: Path, capsys: p
     assert (folder / "best.ckpt").read_bytes() != before[0]
 
 
+def test_the_checkpoint_of_another_folder_replaces_weights_only_if_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Samples of the training that was there stay out of the new one's trajectory."""
+    here, other = tmp_path / "here", tmp_path / "other"
+    here.mkdir(), other.mkdir()
+    short = ["--data.images=16", "--data.validation_images=1"]  # two steps in an epoch
+    folder = pretrain(here, *short, "--trainer.max_epochs=2")
+    checkpoint = pretrain(other, *short, "--trainer.max_epochs=1", "--seed_everything=7") / "last.ckpt"
+    before = (folder / "last.ckpt").read_bytes()
+    arguments = [*short, "--trainer.max_epochs=3", f"--ckpt_path={checkpoint}"]
+    assert main(["pretrain", "--config", str(configuration(here)), *arguments]) == 2
+    assert f"{folder} holds trained weights" in capsys.readouterr().err.splitlines()[-1]
+    assert (folder / "last.ckpt").read_bytes() == before
+    pretrain(here, *arguments, "--overwrite=true")
+    assert torch.load(here / "trajectory.pt", weights_only=True)["steps"] == [4, 6]
+
+
 def test_a_checkpoint_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["pretrain", "--config", str(configuration(tmp_path))]
     assert main([*arguments, f"--ckpt_path={tmp_path / 'nosuch.ckpt'}"]) == 2
