@@ -12,6 +12,7 @@ import dip_lightning.networks
 import dip_lightning.physics  # noqa: F401  (importing a class makes its short name known)
 from dip_lightning.errors import ConfigurationError, RunFolderError
 from dip_lightning.pretraining import EllipsePairs, SupervisedPretraining
+from dip_lightning.pretraining.saver import MovableModelCheckpoint
 
 TRAINER_DEFAULTS = {
     "max_epochs": 100,
@@ -33,8 +34,8 @@ class PretrainCLI(LightningCLI):
         """
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to continue, or 'last'.")
         parser.add_argument("--overwrite", type=bool, default=False, help="Whether trained weights may be replaced.")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
+        parser.add_lightning_class_args(MovableModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(MovableModelCheckpoint, "last_checkpoint")
         parser.link_arguments("checkpoint.dirpath", "last_checkpoint.dirpath")
         parser.set_defaults(
             {

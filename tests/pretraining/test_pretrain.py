@@ -56,6 +56,21 @@ def test_continued_equals_uninterrupted(tmp_path: Path) -> None:
     assert torch.equal(first["samples"], second["samples"])
 
 
+@pytest.mark.parametrize("place", ["moved", "spelt otherwise", "without its best"])
+def test_the_best_is_known_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """At a rate of zero no epoch is better than the first."""
+    short = ["--data.images=8", "--data.validation_images=1", "--model.optimizer.init_args.lr=0"]
+    (tmp_path / "first").mkdir()
+    pretrain(tmp_path / "first", *short, "--trainer.max_epochs=1")
+    monkeypatch.chdir(tmp_path)
+    folder = Path("first") if place == "spelt otherwise" else (tmp_path / "first").rename(tmp_path / "second")
+    best = folder / "checkpoints" / "best.ckpt"
+    if place == "without its best":
+        best.unlink()
+    pretrain(folder, *short, "--trainer.max_epochs=2", "--ckpt_path=last")
+    assert torch.load(best, weights_only=True)["epoch"] == (1 if place == "without its best" else 0)
+
+
 def test_last_without_a_checkpoint_starts_from_the_beginning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
