@@ -1,8 +1,9 @@
-"""Least-squares images by deepinv's conjugate gradients, whatever the units of the data."""
+"""Least-squares images by deepinv's conjugate gradients, whatever the units of data and operator."""
 
 from __future__ import annotations
 
 import torch
+from deepinv.optim.linear import conjugate_gradient
 from deepinv.physics import LinearPhysics
 from torch import Tensor
 
@@ -14,24 +15,27 @@ CG_EPS = torch.finfo(torch.float32).tiny
 def least_squares_image(
     physics: LinearPhysics, y: Tensor, iterations: int | None = None, tolerance: float | None = None
 ) -> Tensor:
-    r"""Solve :math:`\min_x \|A x - y\|^2` by conjugate gradients from zero.
+    r"""Solve :math:`\min_x \|A x - y\|^2` by conjugate gradients from zero, on :math:`A^H A x = A^H y`.
 
-    This is ``LinearPhysics.A_dagger``, with two differences. The image scales with the data (as long as their squares
-    are numbers of their precision: down to values of 1e-12 in float32). The limits hold for this call alone, where
-    ``A_dagger`` leaves them in the physics.
+    ``LinearPhysics.A_dagger`` adds 1e-8 to :math:`A^H A` and to the denominators of its steps, so that operators and
+    data in small units have an image near zero. Here the image scales with the data and against the operator (as long
+    as the squares of :math:`A^H y` are numbers of its precision: down to values of 1e-12 in float32).
 
     Args:
         physics: :math:`A`. A closed form that its class may have for ``A_dagger`` is not used.
         y: Data, ``[B, ...]``.
         iterations: Iterations at most; ``None`` is the physics' own number, deepinv's 50.
-        tolerance: Relative residual at which to stop earlier; ``None`` is the physics' own.
+        tolerance: Residual of the equation, relative to :math:`A^H y`, at which to stop earlier; ``None`` is the
+            physics' own.
 
     Returns:
         ``[B, C, H, W]``.
     """
-    kept = physics.max_iter, physics.tol, physics.solver
-    try:
-        image: Tensor = LinearPhysics.A_dagger(physics, y, solver="CG", max_iter=iterations, tol=tolerance, eps=CG_EPS)
-    finally:
-        physics.max_iter, physics.tol, physics.solver = kept
+    image: Tensor = conjugate_gradient(
+        physics.A_adjoint_A,
+        physics.A_adjoint(y),
+        max_iter=physics.max_iter if iterations is None else iterations,
+        tol=physics.tol if tolerance is None else tolerance,
+        eps=CG_EPS,
+    )
     return image

@@ -1,9 +1,10 @@
-"""Conjugate gradients: the image in the units of the data, the physics as it was."""
+"""Conjugate gradients: the image in the units of data and operator, the physics as it was."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from deepinv.physics import LinearPhysics
 
 from dip_lightning.physics import CartesianMRI, CompressedSensing, SimulatedCoils
 from dip_lightning.physics.compressed_sensing import GaussianSensing
@@ -28,6 +29,28 @@ def test_it_is_the_pseudo_inverse():
     y = physics.A(torch.rand(1, 1, 6, 6, dtype=torch.float64))
     expected = y @ torch.linalg.pinv(physics.matrix).T
     torch.testing.assert_close(least_squares_image(physics, y, 100, 1e-10).flatten(2), expected, rtol=0, atol=1e-5)
+
+
+class Scaled(LinearPhysics):
+    """Another operator in other units."""
+
+    def __init__(self, physics: LinearPhysics, unit: float) -> None:
+        super().__init__()
+        self.physics, self.unit = physics, unit
+
+    def A(self, x: torch.Tensor, **_: object) -> torch.Tensor:
+        return self.unit * self.physics.A(x)
+
+    def A_adjoint(self, y: torch.Tensor, **_: object) -> torch.Tensor:
+        return self.unit * self.physics.A_adjoint(y)
+
+
+@pytest.mark.parametrize("unit", [1e4, 1e-2, 1e-4, 1e-6])
+def test_the_image_scales_against_the_operator(unit):
+    physics = GaussianSensing((1, 6, 6), 12)
+    y = physics.A(torch.rand(2, 1, 6, 6, generator=torch.Generator().manual_seed(0)))
+    image = unit * least_squares_image(Scaled(physics, unit), y)
+    torch.testing.assert_close(image, least_squares_image(physics, y), rtol=1e-3, atol=1e-3)
 
 
 def test_limits_hold_for_one_call_alone():

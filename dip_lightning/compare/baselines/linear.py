@@ -44,7 +44,7 @@ class Adjoint(Baseline):
 class ConjugateGradient(Baseline):
     r"""Least squares :math:`\min_x \|A x - y\|^2` by conjugate gradients on the normal equations (CG-SENSE for MRI).
 
-    deepinv's ``A_dagger``, started at zero. Few iterations regularise; many fit the noise.
+    Started at zero. Few iterations regularise; many fit the noise.
 
     Args:
         iterations: Iterations at most.
