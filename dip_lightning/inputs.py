@@ -11,6 +11,7 @@ from torch import Tensor
 from dip_lightning.errors import ConfigurationError, MeasurementError, check_option
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.measurement import Measurement
+from dip_lightning.physics.least_squares import pseudo_inverse
 
 Normalisation = Literal["none", "minmax"]
 InputMap = Literal["adjoint", "pseudo_inverse"]
@@ -142,7 +143,7 @@ class LinearEstimate(NetworkInput):
             ``[B, C, H, W]``.
         """
         with torch.no_grad():
-            image: Tensor = physics.A_adjoint(y) if self.input_map == "adjoint" else physics.A_dagger(y)
+            image: Tensor = physics.A_adjoint(y) if self.input_map == "adjoint" else pseudo_inverse(physics, y)
         return image
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from dip_lightning.callbacks.averaging import Averaging
 from dip_lightning.errors import ConfigurationError, check_option
 from dip_lightning.hooks import UpdatesNetworkInput
+from dip_lightning.physics.least_squares import pseudo_inverse
 
 if TYPE_CHECKING:
     from dip_lightning.methods.base import BaseDIP
@@ -130,6 +131,8 @@ class DataConsistentInputUpdate(_InputUpdate):
 
     def new_input(self, pl_module: BaseDIP, output: Tensor) -> Tensor:
         """Correct the output by the measured part of its residual."""
-        physics, y = pl_module.measurement.physics, pl_module.measurement.y
-        correction: Tensor = getattr(physics, self._operator)(y - physics.A(output))
-        return output + correction
+        physics: Any = pl_module.measurement.physics
+        residual = pl_module.measurement.y - physics.A(output)
+        if self.correction == "adjoint":
+            return output + physics.A_adjoint(residual)
+        return output + pseudo_inverse(physics, residual)

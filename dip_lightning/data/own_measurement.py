@@ -18,6 +18,7 @@ from dip_lightning.data.readers.files import safe_names
 from dip_lightning.errors import ConfigurationError, MeasurementError
 from dip_lightning.functions import load_function
 from dip_lightning.measurement import Measurement, check_tensor
+from dip_lightning.physics.least_squares import pseudo_inverse
 
 FirstImage = Literal["adjoint", "pseudo_inverse"]
 
@@ -166,7 +167,7 @@ class OwnMeasurement(MeasurementDataModule):
                 f"The physics {type(physics).__name__} has no {operator}: set data.initial to a file."
             )
         with torch.no_grad():
-            return getattr(physics, operator)(y)
+            return physics.A_adjoint(y) if self.initial == "adjoint" else pseudo_inverse(physics, y)
 
     def _image(self, path: Path, key: str | None, indices: Sequence[int]) -> Tensor:
         if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"):

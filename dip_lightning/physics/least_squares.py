@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from deepinv.optim.linear import conjugate_gradient
-from deepinv.physics import LinearPhysics
+from deepinv.physics import LinearPhysics, MultiCoilMRI, NonCartesianMRI, Physics, Tomography, TomographyWithAstra
 from torch import Tensor
 
 #: For ``eps`` of deepinv's ``conjugate_gradient``, which is added to the denominators of its steps. Its own 1e-8
 #: shortens the steps for data in small units, until there are none; this only keeps 0 / 0 from being NaN.
 CG_EPS = torch.finfo(torch.float32).tiny
+
+# The A_dagger of deepinv that are LinearPhysics.A_dagger in the end, and no closed form.
+_ITERATIVE = [kind.A_dagger for kind in (LinearPhysics, MultiCoilMRI, NonCartesianMRI, Tomography, TomographyWithAstra)]
+
+
+def pseudo_inverse(physics: Physics, y: Tensor, **options: Any) -> Tensor:
+    """Apply the physics' own ``A_dagger``, or :func:`least_squares_image` where that would be deepinv's solver.
+
+    Args:
+        physics: The operator; its class may have a closed form, or filtered back-projection.
+        y: Data, ``[B, ...]``.
+        **options: For ``A_dagger``, which is called where there are any.
+
+    Returns:
+        ``[B, C, H, W]``.
+    """
+    if isinstance(physics, LinearPhysics) and type(physics).A_dagger in _ITERATIVE and not options:
+        return least_squares_image(physics, y)
+    image: Tensor = physics.A_dagger(y, **options)
+    return image
 
 
 def least_squares_image(

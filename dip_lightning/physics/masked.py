@@ -8,6 +8,8 @@ import torch
 from deepinv.physics import LinearPhysics, Physics
 from torch import Tensor
 
+from dip_lightning.physics.least_squares import pseudo_inverse
+
 
 class MaskedPhysics(Physics):
     r"""Keep some data of another operator, :math:`x \mapsto m \odot A(x)`; the others are zero.
@@ -37,7 +39,7 @@ class MaskedPhysics(Physics):
 
     def A_dagger(self, y: Tensor, **kwargs: Any) -> Tensor:
         """Apply the operator's own pseudo-inverse to the data that are kept: an approximate one of this operator."""
-        return self.physics.A_dagger(self.mask * y, **kwargs)
+        return pseudo_inverse(self.physics, self.mask * y, **kwargs)
 
 
 class MaskedLinearPhysics(MaskedPhysics, LinearPhysics):

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
-from deepinv.physics import LinearPhysics
+from deepinv.physics import LinearPhysics, Physics
 
-from dip_lightning.physics import CartesianMRI, CompressedSensing, SimulatedCoils
+from dip_lightning.callbacks import DataConsistentInputUpdate
+from dip_lightning.data import OwnMeasurement
+from dip_lightning.inputs import LinearEstimate
+from dip_lightning.physics import (
+    CartesianMRI,
+    CompressedSensing,
+    Deblurring,
+    GaussianKernel,
+    ParallelBeamCT,
+    SimulatedCoils,
+)
 from dip_lightning.physics.compressed_sensing import GaussianSensing
-from dip_lightning.physics.least_squares import least_squares_image
+from dip_lightning.physics.least_squares import least_squares_image, pseudo_inverse
+from dip_lightning.physics.masked import leave_out
 
 IMAGE = torch.rand(2, 1, 24, 24, generator=torch.Generator().manual_seed(0))
 
@@ -51,6 +66,46 @@ def test_the_image_scales_against_the_operator(unit):
     y = physics.A(torch.rand(2, 1, 6, 6, generator=torch.Generator().manual_seed(0)))
     image = unit * least_squares_image(Scaled(physics, unit), y)
     torch.testing.assert_close(image, least_squares_image(physics, y), rtol=1e-3, atol=1e-3)
+
+
+def first_image(physics: Physics, y: torch.Tensor, folder: Path) -> torch.Tensor:
+    np.save(folder / "y.npy", y.numpy())
+    data = OwnMeasurement(str(folder / "y.npy"), physics, (1, 12, 12), initial="pseudo_inverse", value_range=None)
+    return data.load([0]).initial
+
+
+def corrected_input(physics: Physics, y: torch.Tensor, _: Path) -> torch.Tensor:
+    method = SimpleNamespace(measurement=SimpleNamespace(physics=physics, y=y))
+    return DataConsistentInputUpdate("pseudo_inverse").new_input(method, torch.zeros(1, 1, 12, 12))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "inverse",
+    [
+        first_image,
+        corrected_input,
+        lambda physics, y, _: LinearEstimate("pseudo_inverse").apply(physics, y),
+        lambda physics, y, _: leave_out(physics, torch.ones_like(y)).A_dagger(y),
+    ],
+)
+@pytest.mark.parametrize("unit", [1.0, 1e-4])
+def test_every_pseudo_inverse_scales_with_the_data(tmp_path, inverse, unit):
+    physics = Deblurring(GaussianKernel(0.6), "circular").physics((1, 12, 12))
+    image = torch.rand(1, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    found = inverse(physics, physics.A(image) * unit, tmp_path) / unit
+    torch.testing.assert_close(found, image, rtol=0, atol=1e-2)
+
+
+def test_solvers_of_deepinv_are_replaced_and_closed_forms_are_not():
+    image = torch.rand(1, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+    coils = CartesianMRI(coils=SimulatedCoils(3)).physics((2, 16, 16))
+    y = coils.A(image)
+    torch.testing.assert_close(pseudo_inverse(coils, y), least_squares_image(coils, y), rtol=0, atol=0)
+    rays = ParallelBeamCT(views=5).physics((1, 16, 16))
+    y = rays.A(image[:, :1])
+    torch.testing.assert_close(pseudo_inverse(rays, y), rays.A_dagger(y), rtol=0, atol=0)
+    hann = rays.A_dagger(y, filter="hann")
+    torch.testing.assert_close(leave_out(rays, torch.ones_like(y)).A_dagger(y, filter="hann"), hann, rtol=0, atol=0)
 
 
 def test_limits_hold_for_one_call_alone():
