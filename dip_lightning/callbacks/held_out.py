@@ -38,7 +38,7 @@ class HeldOutStopping(RefittingRule, PreparesMeasurement):
 
     The first image is made again from what is left, as far as the measurement says how (``make_initial``), else it is
     :math:`A^H` of what is left: a network that is given the held-out data as its input would have nothing to predict.
-    Held-out pixels and bins are filled by the mean of their neighbours there, held-out k-space by zero.
+    Held-out pixels and bins are filled by the mean of their known neighbours there, held-out k-space by zero.
 
     The fit does without these data, which costs some quality. ``refit=True`` pays for it with time: once the iterate
     is chosen, the fit starts over with all data, from the same seed, and makes as many outer steps.
@@ -102,7 +102,7 @@ class HeldOutStopping(RefittingRule, PreparesMeasurement):
         self._held, self._y, self.all_data = held, measurement.y, measurement
         kept = (~held).to(measurement.y)
         y, physics = kept * measurement.y, leave_out(measurement.physics, kept)
-        make_initial = partial(_initial_without, measurement)
+        make_initial = partial(_initial_without, measurement, known)
         return replace(measurement, y=y, physics=physics, initial=make_initial(y, physics), make_initial=make_initial)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: BaseDIP) -> None:  # type: ignore[override]
@@ -146,13 +146,14 @@ class HeldOutStopping(RefittingRule, PreparesMeasurement):
         return {**super().summary(member), "unit": self.unit, "fraction": self.fraction, "held_out": count}
 
 
-def _initial_without(whole: Measurement, y: Tensor, physics: Any) -> Tensor:
+def _initial_without(whole: Measurement, known: Tensor, y: Tensor, physics: Any) -> Tensor:
     """Make the first image from data of which the physics leaves some out; ``whole`` says how it is made of all."""
     held = physics.mask == 0
     smooth = y.ndim == 4 and not whole.magnitude and not y.is_complex()
     left = torch.where(held, torch.zeros_like(y), y)
     if whole.make_initial is not None:
+        filled = fill_from_neighbours(y, held, known.to(y.device)) if smooth else left
         # By the operator itself: how a first image is made may ask for more than its wrapper knows of it.
-        return whole.make_initial(fill_from_neighbours(y, held) if smooth else left, physics.physics)
+        return whole.make_initial(filled, physics.physics)
     adjoint: Tensor = physics.physics.A_adjoint(left)
     return adjoint

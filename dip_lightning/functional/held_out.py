@@ -63,18 +63,19 @@ def _choose(eligible: Tensor, fraction: float, generators: MemberGenerators) -> 
     return chosen
 
 
-def fill_from_neighbours(y: Tensor, held: Tensor) -> Tensor:
-    """Replace data by the mean of what is left in the 3x3 window around them; zero where nothing is.
+def fill_from_neighbours(y: Tensor, held: Tensor, known: Tensor) -> Tensor:
+    """Replace data by the mean of what is left in the 3x3 window around them, or of all that is left in the channel.
 
     Args:
         y: ``[B, C, H, W]``, real.
         held: What to replace, ``bool`` of the same shape.
+        known: Which data carry information, ``bool`` of the same shape; the others stand in for nothing.
 
     Returns:
-        ``[B, C, H, W]``.
+        ``[B, C, H, W]``; zero where nothing is left.
     """
-    kept = (~held).to(y.dtype)
-    total = F.avg_pool2d(y * kept, 3, 1, 1)
-    weight = F.avg_pool2d(kept, 3, 1, 1)
-    mean = torch.where(weight > 0, total / weight.clamp_min(torch.finfo(y.dtype).tiny), torch.zeros_like(y))
+    left = (known & ~held).to(y.dtype)
+    near, nearby = F.avg_pool2d(y * left, 3, 1, 1), F.avg_pool2d(left, 3, 1, 1)
+    everywhere = (y * left).sum((2, 3), keepdim=True) / left.sum((2, 3), keepdim=True).clamp_min(1)
+    mean = torch.where(nearby > 0, near / nearby.clamp_min(torch.finfo(y.dtype).tiny), everywhere)
     return torch.where(held, mean, y)

@@ -153,6 +153,15 @@ def test_the_first_image_can_be_made_again(name: str, dtype: torch.dtype) -> Non
         assert (prepared.make_initial(2 * prepared.y, prepared.physics) - again).abs().max() > 0.1
 
 
+def test_the_first_image_of_a_constant_is_constant() -> None:
+    """Missing pixels, whose data are zero, do not darken the held-out ones beside them."""
+    acquisition = physics.Inpainting("random", ratio=0.75, fill="nearest")
+    measurement = acquisition.simulate(torch.full((1, 3, 24, 24), 0.7), ["constant"], [0])
+    kept = HeldOutStopping(0.05).prepare_measurement(measurement, build())
+    assert (kept.physics.mask == 0).any()
+    torch.testing.assert_close(kept.initial, torch.full_like(kept.initial, 0.7))
+
+
 def stops_early(**options: Any) -> HeldOutStopping:
     return HeldOutStopping(0.2, patience=8, refit=True, **options)
 

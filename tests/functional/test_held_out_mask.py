@@ -58,8 +58,16 @@ def test_neighbours_fill_the_gaps() -> None:
     y = torch.arange(25.0).view(1, 1, 5, 5)
     held = torch.zeros_like(y, dtype=torch.bool)
     held[..., 2, 2] = held[..., 0, 0] = True
-    filled = fill_from_neighbours(y + 100 * held, held)
+    known = torch.ones_like(held)
+    filled = fill_from_neighbours(y + 100 * held, held, known)
     assert filled[0, 0, 2, 2] == pytest.approx(12)
     assert filled[0, 0, 0, 0] == pytest.approx((1 + 5 + 6) / 3)
     assert torch.equal(filled[~held], y[~held])
-    assert not fill_from_neighbours(y, torch.ones_like(held)).any()
+    assert not fill_from_neighbours(y, torch.ones_like(held), known).any()
+
+
+def test_holes_stand_in_for_nothing() -> None:
+    y = torch.tensor([[[[0.0, 3.0, 9.0, 0.0, 0.0, 9.0]]]])
+    held = torch.tensor([[[[False, False, True, False, False, True]]]])
+    filled = fill_from_neighbours(y, held, y > 0)
+    assert filled.flatten().tolist() == [0, 3, 3, 0, 0, 3]  # beside the one known value, and far from it
