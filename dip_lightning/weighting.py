@@ -22,7 +22,7 @@ class DataWeighting(ABC):
             residual: ``A x - y``, of the data's shape.
 
         Returns:
-            The weighted residual, ``[B, ...]``.
+            The weighted residual, ``[B, ...]``. It may have more elements than the data; ``mse`` divides by the data's.
         """
 
     @abstractmethod

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from deepinv.physics import Denoising
 
 from dip_lightning.callbacks import InputUpdate
 from dip_lightning.data import Phantom
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.functional.losses import distance
 from dip_lightning.inputs import InitialEstimate
+from dip_lightning.measurement import Measurement
 from dip_lightning.methods import DIP, DRPDIP, ASeqDIP, RethinkingDIP
 from dip_lightning.physics import ParallelBeamCT
 from dip_lightning.weighting import RampWeighting
@@ -58,6 +60,18 @@ def test_data_term_is_the_distance_of_the_weighted_residual() -> None:
     torch.testing.assert_close(method.objective(estimate, measurement)["data"], expected)
     plain = DIP(network=TinyNetwork(), reduction="norm").objective(estimate, measurement)["data"]
     torch.testing.assert_close(plain, distance(measurement.physics.A(estimate), measurement.y, "norm"))
+
+
+@pytest.mark.parametrize("power", [0.25, 0.5, 1.0])
+def test_white_noise_keeps_its_mean_square(power: float) -> None:
+    """Its expectation is the mean over unit residuals in every bin, one in each member."""
+    bins = torch.eye(64).view(64, 1, 1, 64)
+    data = Measurement(torch.zeros_like(bins), Denoising(), bins, ids=tuple(map(str, range(64))), task="ct")
+    plain, weighted = (
+        DIP(network=TinyNetwork(), reduction="mse", data_weighting=weighting).data_distance(bins, data)
+        for weighting in (None, RampWeighting(power))
+    )
+    assert weighted.mean() == pytest.approx(float(plain.mean()), rel=0.01)
 
 
 def test_other_data_and_other_objectives_are_refused() -> None:

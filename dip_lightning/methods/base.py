@@ -66,10 +66,12 @@ class BaseDIP(FitStart):
             ``[B]``.
         """
         predicted, y = measurement.physics.A(estimate), measurement.y
-        if self.data_weighting is not None:
-            predicted = self.data_weighting(predicted - y)
-            y = torch.zeros_like(predicted)
-        return distance(predicted, y, self.reduction)
+        if self.data_weighting is None:
+            return distance(predicted, y, self.reduction)
+        weighted = self.data_weighting(predicted - y)
+        value = distance(weighted, torch.zeros_like(weighted), self.reduction)
+        # The mean is over the data: a weighting may give more values than there are, as a padded filter does.
+        return value * (weighted.numel() / y.numel()) if self.reduction == "mse" else value
 
     def network_input(self) -> Tensor:
         """What the network is given at this step: the stored input, plus noise where the method has it.
