@@ -33,6 +33,7 @@ from dip_lightning.cli_errors import explanation
 from dip_lightning.companion import Companion
 from dip_lightning.data.base import MeasurementDataModule
 from dip_lightning.errors import naming
+from dip_lightning.hooks import callbacks_of
 from dip_lightning.methods.base import BaseDIP
 from dip_lightning.side_by_side import Share, one_at_a_time, run_side_by_side, shares
 
@@ -132,7 +133,7 @@ class DIPCLI(LightningCLI):
         self._say_where()
 
     def _writer(self) -> ResultWriter:
-        return next(c for c in self.trainer.callbacks if isinstance(c, ResultWriter))  # type: ignore[attr-defined]
+        return callbacks_of(self.trainer, ResultWriter)[0]
 
     def _last_checkpoint(self, model: BaseDIP) -> str | None:
         self.datamodule.setup("fit")
@@ -145,9 +146,8 @@ class DIPCLI(LightningCLI):
     def _join_company(self, companion: Companion) -> None:
         callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
         callbacks.insert(0, companion)  # before the record removes the files of the run that is replaced
-        for callback in callbacks:
-            if isinstance(callback, DIPProgress):
-                callback.join_company(companion.first)
+        for progress in callbacks_of(self.trainer, DIPProgress):
+            progress.join_company(companion.first)
         with one_at_a_time(Path(self.trainer.default_root_dir) / ".loggers.lock"):
             loggers: list[Any] = self.trainer.loggers
             for logger in loggers:  # those that number their folders look for the next free number

@@ -9,7 +9,7 @@ from the fit subclasses :class:`PreparesMeasurement`; one that makes an image of
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
 
@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 
     from dip_lightning.measurement import Measurement
     from dip_lightning.methods.base import BaseDIP
+
+Kind = TypeVar("Kind")
+
+
+def callbacks_of(trainer: pl.Trainer, kind: type[Kind]) -> list[Kind]:
+    """Find a trainer's callbacks of a kind, in their order.
+
+    Args:
+        trainer: The trainer.
+        kind: A callback's class, or one of the classes below that are mixed into it.
+    """
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if isinstance(callback, kind)]
 
 
 class IterateHook:

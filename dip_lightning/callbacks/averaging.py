@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.functional.averaging import RunningMean, move_average
-from dip_lightning.hooks import AveragesIterates
+from dip_lightning.hooks import AveragesIterates, callbacks_of
 
 if TYPE_CHECKING:
     from dip_lightning.methods.base import BaseDIP
@@ -26,7 +26,7 @@ class Averaging(pl.Callback, AveragesIterates):
         """
         if stage == "fit":
             self.reset()
-        found = [type(c).__name__ for c in trainer.callbacks if isinstance(c, Averaging)]  # type: ignore[attr-defined]
+        found = [type(average).__name__ for average in callbacks_of(trainer, Averaging)]
         if len(found) > 1:
             raise ConfigurationError(f"Only one of the callbacks {', '.join(found)} can be the estimate: keep one.")
 

@@ -15,6 +15,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from dip_lightning.callbacks.result_writer import ResultWriter, run_folders
 from dip_lightning.errors import ConfigurationError
+from dip_lightning.hooks import callbacks_of
 from dip_lightning.methods.base import BaseDIP
 from dip_lightning.run_folder import written_whole
 
@@ -48,7 +49,7 @@ class ResumeCheckpoint(Checkpoint):
         Raises:
             ConfigurationError: If a :class:`ResultWriter` comes later in the list of callbacks.
         """
-        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        callbacks = callbacks_of(trainer, pl.Callback)
         if any(isinstance(callback, ResultWriter) for callback in callbacks[callbacks.index(self) :]):
             raise ConfigurationError("Put ResumeCheckpoint after ResultWriter in the list of callbacks.")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dip_lightning.callbacks.averaging import Averaging
 from dip_lightning.errors import ConfigurationError, check_option
-from dip_lightning.hooks import UpdatesNetworkInput
+from dip_lightning.hooks import UpdatesNetworkInput, callbacks_of
 from dip_lightning.physics.least_squares import pseudo_inverse
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class _InputUpdate(pl.Callback, UpdatesNetworkInput, ABC):
         Raises:
             ConfigurationError: If their shapes differ, or nothing averages.
         """
-        if self.output == "average" and not any(isinstance(c, Averaging) for c in trainer.callbacks):  # type: ignore[attr-defined]
+        if self.output == "average" and not callbacks_of(trainer, Averaging):
             raise ConfigurationError(f"{type(self).__name__}: output: average needs the callback OutputAveraging.")
         if pl_module.stored_input.shape != pl_module.measurement.initial.shape:
             raise ConfigurationError(

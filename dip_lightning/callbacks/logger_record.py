@@ -12,6 +12,7 @@ from dip_lightning.callbacks.pictures import Pictures, log_spaced
 from dip_lightning.callbacks.preview import displayed
 from dip_lightning.callbacks.result_writer import run_folders
 from dip_lightning.callbacks.wandb_run import is_wandb
+from dip_lightning.hooks import callbacks_of
 from dip_lightning.methods.base import BaseDIP
 from dip_lightning.records import summary_row
 from dip_lightning.run_folder import SUMMARY
@@ -43,7 +44,7 @@ class LoggerRecord(pl.Callback):
                 logger.experiment.define_metric("*", step_metric="iteration", step_sync=True)
                 if isinstance(pl_module, BaseDIP):
                     add_tag(logger.experiment, pl_module.measurement.task)
-        if isinstance(pl_module, BaseDIP) and not any(isinstance(c, Pictures) for c in _callbacks(trainer)):
+        if isinstance(pl_module, BaseDIP) and not callbacks_of(trainer, Pictures):
             self._steps = log_spaced(_PICTURES, pl_module.outer_steps)
 
     def on_train_batch_end(
@@ -108,7 +109,3 @@ def _log_pictures(trainer: pl.Trainer, pl_module: BaseDIP) -> None:
         levels = to_grey_levels(displayed(image, measurement), measurement.value_range)
         for logger in trainer.loggers:
             log_image(logger, name, levels, pl_module.iteration)
-
-
-def _callbacks(trainer: pl.Trainer) -> list[Any]:
-    return list(trainer.callbacks)  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor
 
+from dip_lightning.hooks import callbacks_of
 from dip_lightning.methods.base import BaseDIP
 from dip_lightning.records import circumstances
 
@@ -30,7 +31,7 @@ def member_summary(trainer: pl.Trainer, method: BaseDIP, member: int) -> dict[st
     measurement, ending = method.measurement, method.ending(member)
     scores: dict[str, Any] = {"psnr": None, "ssim": None, "nmse": None, "oracle_iteration": None}
     others: dict[str, Any] = {}
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+    for callback in callbacks_of(trainer, pl.Callback):
         if hasattr(callback, "summary"):
             part = callback.summary(member)
             if "psnr" in part:

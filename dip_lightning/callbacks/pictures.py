@@ -12,6 +12,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 from dip_lightning.callbacks._image_logging import log_image, to_grey_levels, write_png
 from dip_lightning.callbacks.preview import displayed
 from dip_lightning.errors import ConfigurationError
+from dip_lightning.hooks import callbacks_of
 
 if TYPE_CHECKING:
     from dip_lightning.measurement import Measurement
@@ -73,7 +74,7 @@ def log_spaced(count: int, last: int) -> set[int]:
 
 def picture_folders(trainer: pl.Trainer, measurement: Measurement) -> list[Path]:
     """Folder of each member's pictures: in its run folder, else under ``default_root_dir``."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+    for callback in callbacks_of(trainer, pl.Callback):
         folders: list[Path] | None = getattr(callback, "folders", None)
         if folders:
             return [Path(folder) / "pictures" for folder in folders]

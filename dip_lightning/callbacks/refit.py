@@ -11,6 +11,7 @@ import torch
 from dip_lightning.callbacks.averaging import Averaging, OutputAveraging
 from dip_lightning.callbacks.stopping import Action, StoppingRule
 from dip_lightning.errors import ConfigurationError
+from dip_lightning.hooks import callbacks_of
 from dip_lightning.measurement import Measurement
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class RefittingRule(StoppingRule, ABC):
         if not self.refit or stage != "fit":
             return
         method: Any = pl_module
-        averages = [c for c in trainer.callbacks if isinstance(c, Averaging)]  # type: ignore[attr-defined]
+        averages = callbacks_of(trainer, Averaging)
         if not all(isinstance(average, OutputAveraging) for average in averages):
             raise ConfigurationError(f"refit: true works with OutputAveraging, not {type(averages[0]).__name__}.")
         if method.take_measurement(trainer).batch_size > 1:
@@ -123,8 +124,8 @@ class RefittingRule(StoppingRule, ABC):
 
     def _start_over(self, pl_module: BaseDIP) -> None:
         self._ready, self._second_pass = False, True
-        for other in pl_module.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(other, StoppingRule) and other is not self:
+        for other in callbacks_of(pl_module.trainer, StoppingRule):
+            if other is not self:
                 other.reset()  # what rules that record would choose is of the second pass, as the estimate is
         pl_module.restart(self._all_on_device(pl_module))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from dip_lightning.callbacks.metric_rows import MetricRows
 from dip_lightning.callbacks.preview import preview_figure, write_prediction
 from dip_lightning.callbacks.repetitions import write_repetitions
 from dip_lightning.callbacks.trainer_limits import ended_by
+from dip_lightning.hooks import callbacks_of
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.base import BaseDIP
 from dip_lightning.records import folder_name, image_attributes
@@ -175,5 +175,5 @@ class ResultWriter(Checkpoint):
 
 def run_folders(trainer: pl.Trainer) -> list[RunFolder]:
     """Run folders of the fit, one for each member; none where no :class:`ResultWriter` is among the callbacks."""
-    writers: Sequence[Any] = [c for c in trainer.callbacks if isinstance(c, ResultWriter)]  # type: ignore[attr-defined]
+    writers = callbacks_of(trainer, ResultWriter)
     return list(writers[0].run_folders) if writers else []

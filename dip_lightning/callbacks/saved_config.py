@@ -5,7 +5,7 @@ from __future__ import annotations
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import SaveConfigCallback
 
-from dip_lightning.callbacks.result_writer import ResultWriter
+from dip_lightning.callbacks.result_writer import run_folders
 from dip_lightning.run_folder import CONFIG
 
 
@@ -25,7 +25,5 @@ class SaveRunConfig(SaveConfigCallback):
             config.pop(name, None)
         config.record.overwrite = False
         text = self.parser.dump(config)
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, ResultWriter):
-                for folder in callback.run_folders:
-                    folder.write_text(CONFIG, text)
+        for folder in run_folders(trainer):
+            folder.write_text(CONFIG, text)

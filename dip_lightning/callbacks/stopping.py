@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dip_lightning.errors import ConfigurationError, check_option
-from dip_lightning.hooks import StopsFit
+from dip_lightning.hooks import StopsFit, callbacks_of
 
 if TYPE_CHECKING:
     from dip_lightning.methods.base import BaseDIP
@@ -97,7 +97,7 @@ class StoppingRule(pl.Callback, StopsFit, ABC):
         """
         if stage == "fit":
             self.reset()
-        rules = [c for c in trainer.callbacks if isinstance(c, StoppingRule)]  # type: ignore[attr-defined]
+        rules = callbacks_of(trainer, StoppingRule)
         stopping = [type(rule).__name__ for rule in rules if rule.action == "stop"]
         if len(stopping) > 1:
             raise ConfigurationError(

@@ -17,7 +17,7 @@ from dip_lightning.callbacks.twin import Twin
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.functional.sure import check_real, draw_probe, product_by_difference, risk_terms
-from dip_lightning.hooks import IterateHook
+from dip_lightning.hooks import IterateHook, callbacks_of
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.base import BaseDIP
 from dip_lightning.physics.noise_level import known_noise_level, present_data
@@ -138,7 +138,7 @@ class SUREStopping(StoppingRule, IterateHook):
         self._restored = state_dict
 
     def _check_place(self, trainer: pl.Trainer) -> None:
-        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        callbacks = callbacks_of(trainer, pl.Callback)
         for later in callbacks[callbacks.index(self) :]:
             if isinstance(later, ProximalInputUpdate) and later.makes_estimate:
                 name = type(later).__name__
@@ -163,6 +163,6 @@ def _check(trainer: pl.Trainer, pl_module: BaseDIP) -> None:
         raise ConfigurationError(f"SUREStopping follows eager steps, not engine: {pl_module.engine}.")
     if type(pl_module).training_step is not BaseDIP.training_step:
         raise ConfigurationError(f"{name} keeps more than weights and input from step to step: take HeldOutStopping.")
-    others = [c for c in trainer.callbacks if isinstance(c, Averaging) and not isinstance(c, OutputAveraging)]  # type: ignore[attr-defined]
+    others = [average for average in callbacks_of(trainer, Averaging) if not isinstance(average, OutputAveraging)]
     if others:
         raise ConfigurationError(f"SUREStopping works with OutputAveraging, not {type(others[0]).__name__}.")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Timer
+
+from dip_lightning.hooks import callbacks_of
 
 
 def ended_by(trainer: pl.Trainer) -> str:
@@ -17,6 +17,5 @@ def ended_by(trainer: pl.Trainer) -> str:
     Returns:
         ``max_time``, or ``trainer`` for whatever else it was.
     """
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    left = [callback.time_remaining() for callback in callbacks if isinstance(callback, Timer)]
+    left = [timer.time_remaining() for timer in callbacks_of(trainer, Timer)]
     return "max_time" if any(seconds is not None and seconds <= 0 for seconds in left) else "trainer"

@@ -14,7 +14,7 @@ from torch import Tensor
 from dip_lightning.callbacks.averaging import Averaging
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.functional.random import MemberGenerators
-from dip_lightning.hooks import UpdatesNetworkInput
+from dip_lightning.hooks import UpdatesNetworkInput, callbacks_of
 from dip_lightning.measurement import Measurement
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Twin:
                 group.update(options)
             self.method.optimise()
             self.method.after_step()
-            for average in self._callbacks(Averaging):
+            for average in callbacks_of(self.trainer, Averaging):
                 average.on_iterate(self.trainer, self.method, self.method.last_output)
         self.method.generators.load_state_dict(now)
         self.remember()
@@ -105,8 +105,9 @@ class Twin:
             *batch: What Lightning gives ``on_train_batch_end`` after trainer and module.
         """
         with self._swapped():
-            for hook in self._callbacks(UpdatesNetworkInput):
-                hook.on_train_batch_end(self.trainer, self.method, *batch)
+            for callback in callbacks_of(self.trainer, pl.Callback):
+                if isinstance(callback, UpdatesNetworkInput):
+                    callback.on_train_batch_end(self.trainer, self.method, *batch)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, input, images, optimiser and what comes next."""
@@ -148,9 +149,6 @@ class Twin:
         for name, value in self._held.items():
             self._held[name] = getattr(self.method, name, None)
             setattr(self.method, name, value)
-
-    def _callbacks(self, kind: type[Any]) -> list[Any]:
-        return [callback for callback in self.trainer.callbacks if isinstance(callback, kind)]  # type: ignore[attr-defined]
 
     def _main_optimizer(self) -> Any:
         return self.trainer.strategy.optimizers[0]

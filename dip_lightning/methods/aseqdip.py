@@ -6,12 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
-from dip_lightning.errors import ConfigurationError, MissingCallbackError
+from dip_lightning.errors import ConfigurationError
 from dip_lightning.functional.losses import distance
-from dip_lightning.hooks import UpdatesNetworkInput
+from dip_lightning.hooks import UpdatesNetworkInput, callbacks_of
 from dip_lightning.inputs import InitialEstimate, NetworkInput
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.base import BaseDIP
+from dip_lightning.methods.checks import demand_callback
 
 
 class ASeqDIP(BaseDIP):
@@ -52,11 +53,9 @@ class ASeqDIP(BaseDIP):
             MissingCallbackError: If no callback updates the network input.
         """
         super().setup(stage)
-        if stage == "fit" and not any(isinstance(c, UpdatesNetworkInput) for c in self.trainer.callbacks):  # type: ignore[attr-defined]
-            raise MissingCallbackError(
-                "ASeqDIP needs a callback that updates the network input; "
-                "add '- class_path: InputUpdate' to trainer.callbacks."
-            )
+        if stage == "fit":
+            updates = callbacks_of(self.trainer, UpdatesNetworkInput)
+            demand_callback(self, updates, "updates the network input", "InputUpdate")
 
     def objective(self, estimate: Tensor, measurement: Measurement) -> dict[str, Tensor]:
         """Data term and autoencoding term; see the base class."""

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from dip_lightning.errors import ConfigurationError, naming
 from dip_lightning.functional.losses import distance
 from dip_lightning.functional.metrics import score
-from dip_lightning.hooks import AddsParameters
+from dip_lightning.hooks import AddsParameters, callbacks_of
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.engine import Engine, make_engine
 from dip_lightning.methods.start import FitStart
@@ -126,7 +126,7 @@ class BaseDIP(FitStart):
         """
         self.stored_input = self.stored_input.to(next(self.network.parameters()).dtype)
         parameters = self.trained_parameters()
-        added = [group for hook in self._hooks(AddsParameters) for group in hook.parameter_groups(self)]
+        added = [group for hook in callbacks_of(self.trainer, AddsParameters) for group in hook.parameter_groups(self)]
         if added and not isinstance(parameters[0], dict):
             parameters = [{"params": parameters}]
         with naming("model.optimizer"):

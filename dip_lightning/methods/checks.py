@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -122,20 +123,19 @@ def check_network(network: nn.Module, z: Tensor, measurement: Measurement) -> No
         )
 
 
-def demand_callback(method: nn.Module, callbacks: list[Any], kind: type, why: str, example: str) -> None:
+def demand_callback(method: nn.Module, found: Sequence[Any], why: str, example: str) -> None:
     """Check that a callback which a method cannot do without is there.
 
     Args:
         method: The method.
-        callbacks: The trainer's callbacks.
-        kind: What one of them must be.
+        found: The trainer's callbacks that will do.
         why: What it does, after "a callback that".
         example: Its class path and arguments, as in a configuration.
 
     Raises:
-        MissingCallbackError: If none is.
+        MissingCallbackError: If there is none.
     """
-    if not any(isinstance(callback, kind) for callback in callbacks):
+    if not found:
         raise MissingCallbackError(
             f"{type(method).__name__} needs a callback that {why}; add '- class_path: {example}' to trainer.callbacks."
         )

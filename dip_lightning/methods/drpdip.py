@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from dip_lightning.functional.losses import distance
-from dip_lightning.hooks import LearnsNetworkInput
+from dip_lightning.hooks import LearnsNetworkInput, callbacks_of
 from dip_lightning.inputs import GaussianNoise, NetworkInput
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.base import BaseDIP
@@ -50,8 +50,8 @@ class DRPDIP(BaseDIP):
             MissingCallbackError: If no callback learns the input.
         """
         if stage == "fit":
-            callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
-            demand_callback(self, callbacks, LearnsNetworkInput, "learns the network input", "LearnedInput")
+            learning = callbacks_of(self.trainer, LearnsNetworkInput)
+            demand_callback(self, learning, "learns the network input", "LearnedInput")
         super().setup(stage)
 
     def objective(self, estimate: Tensor, measurement: Measurement) -> dict[str, Tensor]:

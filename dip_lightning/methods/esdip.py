@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dip_lightning.hooks import StopsFit
+from dip_lightning.hooks import StopsFit, callbacks_of
 from dip_lightning.methods.checks import demand_callback
 from dip_lightning.methods.dip import DIP
 
@@ -23,6 +23,6 @@ class ESDIP(DIP):
             MissingCallbackError: If no callback does.
         """
         if stage == "fit":
-            stopping = [c for c in self.trainer.callbacks if isinstance(c, StopsFit) and c.stops]  # type: ignore[attr-defined]
-            demand_callback(self, stopping, StopsFit, "stops the fit", "EarlyStoppingWMV")
+            stopping = [rule for rule in callbacks_of(self.trainer, StopsFit) if rule.stops]
+            demand_callback(self, stopping, "stops the fit", "EarlyStoppingWMV")
         super().setup(stage)

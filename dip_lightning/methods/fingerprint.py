@@ -12,7 +12,14 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from dip_lightning.errors import RunFolderError
-from dip_lightning.hooks import AddsParameters, AveragesIterates, PreparesMeasurement, StopsFit, UpdatesNetworkInput
+from dip_lightning.hooks import (
+    AddsParameters,
+    AveragesIterates,
+    PreparesMeasurement,
+    StopsFit,
+    UpdatesNetworkInput,
+    callbacks_of,
+)
 from dip_lightning.measurement import Measurement
 
 if TYPE_CHECKING:
@@ -46,7 +53,6 @@ def fingerprint(method: FitStart, measurement: Measurement, trainer: pl.Trainer)
     tensors: dict[str, Tensor] = {
         name: tensor for name in _DATA if (tensor := getattr(measurement, name, None)) is not None
     }
-    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     return {
         "fit": {
             "method": type(method).__name__,
@@ -54,7 +60,7 @@ def fingerprint(method: FitStart, measurement: Measurement, trainer: pl.Trainer)
             "seed": method.member_seeds(measurement),
             "precision": str(trainer.precision),
             **{f"shape of {name}": list(tensor.shape) for name, tensor in tensors.items()},
-            "callbacks": [type(callback).__name__ for callback in callbacks if isinstance(callback, _OF_THE_FIT)],
+            "callbacks": [type(c).__name__ for c in callbacks_of(trainer, pl.Callback) if isinstance(c, _OF_THE_FIT)],
             "model": {name: value for name, value in method.hparams.items() if name not in _LEFT_OUT},
         },
         "sketches": {name: sketch(tensor) for name, tensor in tensors.items()},

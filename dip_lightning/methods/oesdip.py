@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -12,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.functional.masks import bernoulli_divergence, largest, soft_mask
+from dip_lightning.hooks import callbacks_of
 from dip_lightning.methods.dip import DIP
 from dip_lightning.networks.masked import apply_mask, load_mask, parts, save_mask, trained
 
@@ -198,7 +200,7 @@ class OESDIP(DIP):
             self.mask.copy_(largest(self.mask_logits.detach(), int(self.keep * len(self.mask)), ties))
         apply_mask(self.mask, self.network)
         seed = self.member_seeds(self.measurement)[0]
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+        for callback in callbacks_of(self.trainer, pl.Callback):
             for folder in getattr(callback, "run_folders", ()):
                 with folder.writing(MASK) as path:
                     save_mask(path, self.mask, self.network, seed)

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dip_lightning.errors import ConfigurationError, check_option
 from dip_lightning.functional.losses import Reduction, distance
-from dip_lightning.hooks import LearnsNetworkInput
+from dip_lightning.hooks import LearnsNetworkInput, callbacks_of
 from dip_lightning.inputs import NetworkInput, UniformNoise
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.base import BaseDIP
@@ -84,8 +84,8 @@ class SelfGuidedDIP(BaseDIP):
             ConfigurationError: If the input has another shape than the image.
         """
         if stage == "fit":
-            callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
-            demand_callback(self, callbacks, LearnsNetworkInput, "learns the network input", "LearnedInput")
+            learning = callbacks_of(self.trainer, LearnsNetworkInput)
+            demand_callback(self, learning, "learns the network input", "LearnedInput")
         super().setup(stage)
         if stage == "fit" and self.stored_input.shape != self.measurement.initial.shape:
             raise ConfigurationError(

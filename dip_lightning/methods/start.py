@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from dip_lightning.functional.random import MemberGenerators
-from dip_lightning.hooks import IterateHook, PreparesMeasurement, StopsFit
+from dip_lightning.hooks import IterateHook, PreparesMeasurement, StopsFit, callbacks_of
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.checks import (
     check_max_steps,
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 #: Added to a member's seed for the noise drawn during the fit, so that it is not the noise of its first input.
 NOISE_STREAM = 1_000_003
-
-Hook = TypeVar("Hook")
 
 
 class FitStart(FitSettings):
@@ -62,8 +60,8 @@ class FitStart(FitSettings):
         check_precision(str(self.trainer.precision))
         check_max_steps(self.trainer)
         self.begin(self.measurement.batch_size)
-        self.passes = 2 if any(hook.starts_over for hook in self._hooks(StopsFit)) else 1
-        for hook in self._hooks(PreparesMeasurement):
+        self.passes = 2 if any(hook.starts_over for hook in callbacks_of(self.trainer, StopsFit)) else 1
+        for hook in callbacks_of(self.trainer, PreparesMeasurement):
             self.measurement = hook.prepare_measurement(self.measurement, cast("BaseDIP", self))
         if self.data_weighting is not None:
             self.data_weighting.check(self.measurement)
@@ -73,7 +71,7 @@ class FitStart(FitSettings):
         kept = self.network.state_dict() if self.passes > 1 and not self.reinitialise else {}
         self._first_weights = {name: value.clone() for name, value in kept.items()}
         self.stored_input = self._draw()
-        self._observers = self._hooks(IterateHook)
+        self._observers = callbacks_of(self.trainer, IterateHook)
         check_network(getattr(self.network, "single", self.network), self.stored_input, self.measurement)
         if isinstance(self.network, StackedNetwork):
             check_memory(self.network.single, self.stored_input, self.trainer.strategy.root_device)
@@ -166,6 +164,3 @@ class FitStart(FitSettings):
     def _noise_generators(self) -> MemberGenerators:
         seeds = [seed + NOISE_STREAM for seed in self.member_seeds(self.measurement)]
         return MemberGenerators(seeds, self.device)
-
-    def _hooks(self, kind: type[Hook]) -> list[Hook]:
-        return [callback for callback in self.trainer.callbacks if isinstance(callback, kind)]  # type: ignore[attr-defined]
