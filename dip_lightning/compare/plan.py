@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import yaml
 
 from dip_lightning.compare.config_tree import Tree, load_tree
+from dip_lightning.compare.plan_values import as_list, check_keys, grid_of, indices_of, only, own_seeds, seeds_of
 from dip_lightning.errors import ConfigurationError, near_match
 
 _TOP = ("name", "root", "methods", "baselines", "data", "seeds", "grid", "overrides", "reference")
@@ -80,16 +80,16 @@ def load_plan(path: Path, root: Path | None = None) -> Plan:
         ConfigurationError: If a key is unknown, a name is given twice, or a file is missing.
     """
     content = _read(path)
-    _check_keys(content, _TOP, str(path))
+    check_keys(content, _TOP, str(path))
     folder = path.parent
     plan = Plan(
         name=str(content.get("name", path.stem)),
         root=Path(root or content.get("root") or Path("runs") / "compare" / path.stem),
-        methods=tuple(_method(item, folder) for item in _list(content.get("methods"))),
-        baselines=tuple(_baseline(item) for item in _list(content.get("baselines"))),
-        data=tuple(_data(item, folder) for item in _list(content.get("data"))) or (Entry(""),),
-        seeds=_seeds(content.get("seeds", [0])),
-        grid=_grid(content.get("grid")),
+        methods=tuple(_method(item, folder) for item in as_list(content.get("methods"))),
+        baselines=tuple(_baseline(item) for item in as_list(content.get("baselines"))),
+        data=tuple(_data(item, folder) for item in as_list(content.get("data"))) or (Entry(""),),
+        seeds=seeds_of(content.get("seeds", [0])),
+        grid=grid_of(content.get("grid")),
         overrides=dict(content.get("overrides") or {}),
         reference=content.get("reference"),
     )
@@ -137,7 +137,7 @@ def _check_names(entries: tuple[Entry, ...], labels: list[str], path: Path) -> N
 
 def _method(item: Any, folder: Path) -> Entry:
     item = {"config": item} if isinstance(item, str) else item
-    _check_keys(item, _METHOD, "methods")
+    check_keys(item, _METHOD, "methods")
     if "config" not in item:
         raise ConfigurationError(f"methods: {item} names no `config:`.")
     tree = item["config"] if isinstance(item["config"], dict) else load_tree(folder / str(item["config"]))
@@ -145,22 +145,22 @@ def _method(item: Any, folder: Path) -> Entry:
         raise ConfigurationError(f"methods: {item['config']} has no `model:`.")
     name = item.get("name") or (Path(item["config"]).stem if isinstance(item["config"], str) else "method")
     overrides = dict(item.get("overrides") or {})
-    return Entry(str(name), tree, overrides, _grid(item.get("grid")), _own_seeds(item), only=_only(item))
+    return Entry(str(name), tree, overrides, grid_of(item.get("grid")), own_seeds(item), only=only(item))
 
 
 def _baseline(item: Any) -> Entry:
     item = {"class_path": item} if isinstance(item, str) else item
-    _check_keys(item, _BASELINE, "baselines")
+    check_keys(item, _BASELINE, "baselines")
     if "class_path" not in item:
         raise ConfigurationError(f"baselines: {item} names no `class_path:`.")
     name = item.get("name") or str(item["class_path"]).rpartition(".")[2]
     tree = {key: item[key] for key in ("class_path", "init_args") if key in item}
-    return Entry(str(name), tree, seeds=_own_seeds(item), only=_only(item))
+    return Entry(str(name), tree, seeds=own_seeds(item), only=only(item))
 
 
 def _data(item: Any, folder: Path) -> Entry:
     item = {"config": item} if isinstance(item, str) else item
-    _check_keys(item, _DATA, "data")
+    check_keys(item, _DATA, "data")
     config = item.get("config")
     tree = load_tree(folder / config) if isinstance(config, str) else config
     if isinstance(tree, dict) and "data" in tree and "class_path" not in tree:
@@ -170,53 +170,4 @@ def _data(item: Any, folder: Path) -> Entry:
     wrong = [key for key in overrides if not key.startswith("data.")]
     if wrong:
         raise ConfigurationError(f"data: the override {wrong[0]} must begin with `data.`.")
-    return Entry(str(name), tree, overrides, indices=_indices(item.get("indices")))
-
-
-def _indices(value: Any) -> tuple[int, ...] | None:
-    """Read ``3``, ``[0, 4]`` or ``"0-9,12"`` (ends included)."""
-    if value is None:
-        return None
-    if isinstance(value, int):
-        return (value,)
-    if isinstance(value, str) and re.fullmatch(r"\s*\d+(-\d+)?(\s*,\s*\d+(-\d+)?)*\s*", value):
-        ends = [[int(end) for end in part.split("-")] for part in value.split(",")]
-        return tuple(index for end in ends for index in range(end[0], end[-1] + 1))
-    if isinstance(value, list) and all(isinstance(index, int) for index in value):
-        return tuple(value)
-    raise ConfigurationError(f"data: indices={value!r} is neither a list nor a range such as 0-9.")
-
-
-def _seeds(value: Any) -> tuple[int, ...]:
-    """Read a list of seeds, or how many from 0 on."""
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return tuple(range(value))
-    if isinstance(value, list) and value and all(isinstance(seed, int) and seed >= 0 for seed in value):
-        return tuple(dict.fromkeys(value))
-    raise ConfigurationError(f"seeds={value!r} is neither a list of seeds nor how many there are.")
-
-
-def _own_seeds(item: dict[str, Any]) -> tuple[int, ...] | None:
-    return None if item.get("seeds") is None else _seeds(item["seeds"])
-
-
-def _only(item: dict[str, Any]) -> tuple[str, ...] | None:
-    return None if item.get("data") is None else tuple(str(name) for name in _list(item["data"]))
-
-
-def _grid(value: Any) -> dict[str, list[Any]]:
-    if not isinstance(value or {}, dict) or not all(isinstance(item, list) and item for item in (value or {}).values()):
-        raise ConfigurationError(f"grid={value!r} must give a list of values for each key.")
-    return dict(value or {})
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
-
-
-def _check_keys(item: Any, known: Iterable[str], where: str) -> None:
-    if not isinstance(item, dict):
-        raise ConfigurationError(f"{where}: {item!r} must be a name or keys with values.")
-    for key in item:
-        if key not in known:
-            raise ConfigurationError(f"{where}: the key '{key}' is unknown.{near_match(str(key), known)}")
+    return Entry(str(name), tree, overrides, indices=indices_of(item.get("indices")))

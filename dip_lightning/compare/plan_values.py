@@ -1,0 +1,84 @@
+"""Values in a comparison's file: what may be written, and what it means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from dip_lightning.errors import ConfigurationError, near_match
+
+
+def indices_of(value: Any) -> tuple[int, ...] | None:
+    """Read ``3``, ``[0, 4]`` or ``"0-9,12"`` (ends included).
+
+    Raises:
+        ConfigurationError: If it is none of these.
+    """
+    if value is None:
+        return None
+    if isinstance(value, int):
+        return (value,)
+    if isinstance(value, str) and re.fullmatch(r"\s*\d+(-\d+)?(\s*,\s*\d+(-\d+)?)*\s*", value):
+        ends = [[int(end) for end in part.split("-")] for part in value.split(",")]
+        return tuple(index for end in ends for index in range(end[0], end[-1] + 1))
+    if isinstance(value, list) and all(isinstance(index, int) for index in value):
+        return tuple(value)
+    raise ConfigurationError(f"data: indices={value!r} is neither a list nor a range such as 0-9.")
+
+
+def seeds_of(value: Any) -> tuple[int, ...]:
+    """Read a list of seeds, or how many from 0 on.
+
+    Raises:
+        ConfigurationError: If it is neither.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return tuple(range(value))
+    if isinstance(value, list) and value and all(isinstance(seed, int) and seed >= 0 for seed in value):
+        return tuple(dict.fromkeys(value))
+    raise ConfigurationError(f"seeds={value!r} is neither a list of seeds nor how many there are.")
+
+
+def own_seeds(item: dict[str, Any]) -> tuple[int, ...] | None:
+    """Read the seeds of one method or baseline; ``None`` where it has none of its own."""
+    return None if item.get("seeds") is None else seeds_of(item["seeds"])
+
+
+def only(item: dict[str, Any]) -> tuple[str, ...] | None:
+    """Read on which data a method or a baseline is run; ``None`` for all."""
+    return None if item.get("data") is None else tuple(str(name) for name in as_list(item["data"]))
+
+
+def grid_of(value: Any) -> dict[str, list[Any]]:
+    """Read lists of values by dotted key.
+
+    Raises:
+        ConfigurationError: If a key has no list, or an empty one.
+    """
+    if not isinstance(value or {}, dict) or not all(isinstance(item, list) and item for item in (value or {}).values()):
+        raise ConfigurationError(f"grid={value!r} must give a list of values for each key.")
+    return dict(value or {})
+
+
+def as_list(value: Any) -> list[Any]:
+    """Make a list of one item, and an empty one of nothing."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def check_keys(item: Any, known: Iterable[str], where: str) -> None:
+    """Check that an item has no keys but known ones.
+
+    Args:
+        item: What the file says.
+        known: The keys.
+        where: The part of the file, for the message.
+
+    Raises:
+        ConfigurationError: If it has, or has no keys at all.
+    """
+    if not isinstance(item, dict):
+        raise ConfigurationError(f"{where}: {item!r} must be a name or keys with values.")
+    for key in item:
+        if key not in known:
+            raise ConfigurationError(f"{where}: the key '{key}' is unknown.{near_match(str(key), known)}")
