@@ -95,6 +95,17 @@ def test_changed_settings_are_never_averaged(tmp_path):
     assert all(re.fullmatch(r"A #[0-9a-f]{4}", row.method) for row in table.rows)
 
 
+@pytest.mark.parametrize(
+    ("asked", "chosen"),
+    [("DIP", "DIP[lr=0.001]"), ("DIP[lr=0.01]", "DIP[lr=0.01] #"), ("A", "A"), ("absent", "A"), (None, "A")],
+)
+def test_the_reference_of_several_variants_is_the_first(tmp_path, asked, chosen):
+    for method, steps in (("A", 1), ("DIP[lr=0.001]", 1), ("DIP[lr=0.01]", 1), ("DIP[lr=0.01]", 2)):
+        write_run(tmp_path, method, job={"method": method, "tree": {"model": {"outer_steps": steps}}})
+    (table,) = tables(collect(tmp_path)[0], order=["A", "DIP"], reference=asked)
+    assert re.fullmatch(re.escape(chosen) + ("[0-9a-f]{4}" if chosen.endswith("#") else ""), table.reference)
+
+
 def write_fit(folder: Path, changes: dict[str, object], **run: object) -> None:
     """A run folder as ``dip-lightning fit`` leaves it: with its configuration, and no job."""
     tree = {**METHOD, "data": DATA, "seed_everything": 0}

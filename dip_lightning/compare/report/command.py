@@ -12,9 +12,10 @@ from dip_lightning.compare.jobs import COMPARISON, read_json, safe
 from dip_lightning.compare.report.collect import Run, collect
 from dip_lightning.compare.report.curves import task_curves
 from dip_lightning.compare.report.images import Strip, task_strips
+from dip_lightning.compare.report.method_names import methods_in_order, named
 from dip_lightning.compare.report.page import render
 from dip_lightning.compare.report.page_content import Content
-from dip_lightning.compare.report.statistics import TaskTable, methods_in_order, tables
+from dip_lightning.compare.report.statistics import TaskTable, tables
 from dip_lightning.compare.report.tables import runs_csv, task_csv, task_latex
 from dip_lightning.errors import ConfigurationError, RunFolderError, near_match
 from dip_lightning.run_folder import written_whole
@@ -59,7 +60,7 @@ def write_report(
     Args:
         root: Folder of run folders, at any depth.
         output: The page; ``<root>/report.html`` by default.
-        reference: Method that the others are compared with.
+        reference: Method that the others are compared with; of several variants the first.
         images: Measurements shown as pictures for each task.
         title: Title of the page.
 
@@ -74,7 +75,7 @@ def write_report(
     known = read_json(root / COMPARISON) or {}
     order = [str(name) for name in known.get("methods") or []]
     methods = methods_in_order(runs, order)
-    if reference is not None and reference not in methods:
+    if reference is not None and named(methods, reference) is None:
         raise ConfigurationError(f"--reference {reference}: there is no such method.{near_match(reference, methods)}")
     contents = tables(runs, order, reference or known.get("reference"))
     by_task: defaultdict[str, list[Run]] = defaultdict(list)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from dip_lightning.compare.report.collect import Failure
 from dip_lightning.compare.report.images import Strip
+from dip_lightning.compare.report.method_names import methods_in_order
 from dip_lightning.compare.report.page_content import Content, as_json, styles
 from dip_lightning.compare.report.page_runs import runs_section, settings_section
 from dip_lightning.compare.report.page_tables import overview, stopping_table, task_table
-from dip_lightning.compare.report.statistics import TaskTable, methods_in_order
+from dip_lightning.compare.report.statistics import TaskTable
 
 
 def render(content: Content) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from dip_lightning.compare.report.collect import Run
+from dip_lightning.compare.report.method_names import methods_in_order, named
 from dip_lightning.functional.metrics import METRICS
 
 Value = Callable[[Run], float | None]
@@ -97,7 +98,8 @@ def tables(runs: Sequence[Run], order: Sequence[str] = (), reference: str | None
     Args:
         runs: All runs.
         order: Methods in the order wanted; others follow.
-        reference: What to compare with; the first method by default, also on tasks that it was not run on.
+        reference: What to compare with, of several variants the first; the first method by default, also on tasks that
+            it was not run on.
     """
     by_task: defaultdict[str, list[Run]] = defaultdict(list)
     for run in runs:
@@ -105,21 +107,10 @@ def tables(runs: Sequence[Run], order: Sequence[str] = (), reference: str | None
     return [_table(task, by_task[task], order, reference) for task in sorted(by_task)]
 
 
-def methods_in_order(runs: Iterable[Run], order: Sequence[str] = ()) -> list[str]:
-    """Names of the methods: as planned first, with the variants of a grid, then by name."""
-    places = {name: place for place, name in enumerate(order)}
-
-    def place(method: str) -> tuple[int, str]:
-        plain = method.split("[")[0].split(" #")[0]
-        return places.get(method, places.get(plain, len(places))), method
-
-    return sorted({run.method for run in runs}, key=place)
-
-
 def _table(task: str, runs: list[Run], order: Sequence[str], reference: str | None) -> TaskTable:
     methods = methods_in_order(runs, order)
     by_seed = len({run.measurement for run in runs}) == 1
-    chosen = reference if reference in methods else methods[0]
+    chosen = named(methods, reference) or methods[0]
     grouped = {method: [run for run in runs if run.method == method] for method in methods}
     psnr = {method: _units(grouped[method], lambda run: run.score("psnr", "estimate"), by_seed) for method in methods}
     if by_seed:
