@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,11 +13,12 @@ from typing import Any, Literal
 from dip_lightning.compare.baselines.base import draws
 from dip_lightning.compare.config_tree import Tree, content_hash, get_key, set_key
 from dip_lightning.compare.plan import Entry, Plan
-from dip_lightning.compare.variants import data_variants, method_variants, of_data
+from dip_lightning.compare.variants import baseline_trees, data_variants, is_on, method_variants, of_data
 from dip_lightning.errors import ConfigurationError
 from dip_lightning.run_folder import CHECKPOINT, SUMMARY, written_whole
 
 Kind = Literal["fit", "baseline"]
+Variant = tuple[Kind, Entry, str, Tree]
 State = Literal["finished", "failed", "interrupted", "new"]
 #: What is known of a comparison as a whole, in its root.
 COMPARISON = "comparison.json"
@@ -85,32 +86,34 @@ def expand(plan: Plan) -> Iterator[Job]:
     Raises:
         ConfigurationError: If an override does not fit its configuration.
     """
-    variants: list[tuple[Kind, Entry, str, Tree]] = [
+    methods: list[Variant] = [
         ("fit", entry, label, tree) for entry in plan.methods for label, tree in method_variants(plan, entry)
     ]
-    variants += [("baseline", entry, entry.name, entry.tree or {}) for entry in plan.baselines]
     for data, source in data_variants(plan):
+        variants = _variants_on(source, methods, plan)
         for index in source.indices or (None,):
             for kind, entry, label, tree in variants:
-                if entry.only is not None and source.name not in entry.only:
-                    continue
-                placed = _place(kind, tree, source, index, plan)
-                drawn = kind == "fit" or draws(tree)
+                placed = _place(tree, source, index, plan)
+                drawn = kind == "fit" or draws(tree["baseline"])
                 for seed in entry.seeds or (plan.seeds if drawn else plan.seeds[:1]):
                     yield _job(kind, label, data, index, seed, placed, plan)
 
 
-def _place(kind: Kind, tree: Tree, source: Entry, index: int | None, plan: Plan) -> Tree:
+def _variants_on(source: Entry, methods: Sequence[Variant], plan: Plan) -> list[Variant]:
+    """List the methods and the baselines that are run on a source of measurements."""
+    variants = [method for method in methods if is_on(method[1], source)]
+    trees = [tree for *_, tree in variants]
+    for entry in plan.baselines:
+        if is_on(entry, source):
+            own = baseline_trees(plan, entry, source, trees)
+            variants += [("baseline", entry, entry.name, tree) for tree in own]
+    return variants
+
+
+def _place(tree: Tree, source: Entry, index: int | None, plan: Plan) -> Tree:
     """Put the measurement into a method's or a baseline's configuration."""
-    if kind == "baseline":
-        own = plan.methods[0].tree if plan.methods else None
-        placed: Tree = {"baseline": tree, "data": source.tree or (own or {}).get("data")}
-        if "trainer.accelerator" in plan.overrides:
-            placed["accelerator"] = plan.overrides["trainer.accelerator"]
-        overrides = {key: value for key, value in plan.overrides.items() if of_data(key)}
-    else:
-        placed = tree if source.tree is None else {**tree, "data": source.tree}
-        overrides = {key: value for key, value in plan.overrides.items() if of_data(key)} if source.tree else {}
+    placed = tree if source.tree is None else {**tree, "data": source.tree}
+    overrides = {key: value for key, value in plan.overrides.items() if of_data(key)} if source.tree else {}
     if not placed.get("data"):
         raise ConfigurationError("There are no data: add `data:` to the comparison or to the method's configuration.")
     for key, value in {**overrides, **source.overrides}.items():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dip_lightning.compare.config_tree import Tree, set_key
+from dip_lightning.compare.config_tree import Tree, content_hash, set_key
 from dip_lightning.compare.plan import Entry, Plan
 from dip_lightning.errors import ConfigurationError
 
@@ -40,14 +40,33 @@ def method_variants(plan: Plan, entry: Entry) -> Iterator[tuple[str, Tree]]:
 def _check_data_keys(plan: Plan, entry: Entry) -> None:
     """Refuse a method's own data where the comparison's take their place."""
     own = [key for key in (*entry.overrides, *entry.grid) if of_data(key)]
-    replaced = [
-        source.name for source in plan.data if source.tree is not None and source.name in (entry.only or [source.name])
-    ]
+    replaced = [source.name for source in plan.data if source.tree is not None and is_on(entry, source)]
     if own and replaced:
         raise ConfigurationError(
             f"methods: {entry.name} sets {own[0]}, but `data: {replaced[0]}` replaces the data of all methods: move it "
             "to the `overrides:` of that item of `data:`, or to the comparison's own `grid:`."
         )
+
+
+def baseline_trees(plan: Plan, entry: Entry, source: Entry, methods: Sequence[Tree]) -> list[Tree]:
+    """List what a baseline is run with: the comparison's data, or once each of the methods' own.
+
+    Args:
+        plan: The comparison.
+        entry: One of its baselines.
+        source: Where the measurements come from.
+        methods: Configurations of the methods that are run on them.
+
+    Returns:
+        Configurations, without data where the source has its own.
+    """
+    tree: Tree = {"baseline": entry.tree or {}}
+    if "trainer.accelerator" in plan.overrides:
+        tree["accelerator"] = plan.overrides["trainer.accelerator"]
+    if source.tree is not None:
+        return [tree]
+    own = {content_hash({"data": method.get("data")}): method.get("data") for method in methods}
+    return [{**tree, "data": data} for data in own.values()] or [tree]
 
 
 def data_variants(plan: Plan) -> Iterator[tuple[str, Entry]]:
@@ -78,6 +97,11 @@ def _short(value: Any) -> str:
         arguments = ",".join(f"{key}={_short(item)}" for key, item in (value.get("init_args") or {}).items())
         return str(value["class_path"]).rpartition(".")[2] + (f"({arguments})" if arguments else "")
     return json.dumps(value) if isinstance(value, dict | list) else str(value)
+
+
+def is_on(entry: Entry, source: Entry) -> bool:
+    """Whether a method or a baseline is run on a source of measurements."""
+    return entry.only is None or source.name in entry.only
 
 
 def of_data(key: str) -> bool:

@@ -54,6 +54,23 @@ def test_grid_over_method_and_data(tmp_path):
     assert len({job.key for job in jobs}) == len(jobs)
 
 
+def test_a_baseline_is_run_once_on_each_of_the_methods_own_data(tmp_path):
+    method = {"config": {**METHOD, "data": DATA}, "data": "own"}
+    methods = [
+        {"name": "a", **method, "grid": {"data.acquisition.views": [6, 9]}},
+        {"name": "b", **method, "overrides": {"data.acquisition.views": 9}},
+        {"name": "elsewhere", "config": METHOD, "data": "other"},
+    ]
+    sources = [{"name": "own", "indices": [0, 1]}, {"name": "other", "config": DATA}]
+    jobs = jobs_of(tmp_path, methods=methods, baselines=["Initial"], data=sources)
+    views = [
+        (job.data, job.index, get_key(job.tree, "data.acquisition.views")) for job in jobs if job.kind == "baseline"
+    ]
+    assert views == [("own", 0, 6), ("own", 0, 9), ("own", 1, 6), ("own", 1, 9), ("other", None, 6)]
+    fitted = {content_hash({"data": job.tree["data"]}) for job in jobs if job.kind == "fit"}
+    assert {content_hash({"data": job.tree["data"]}) for job in jobs if job.kind == "baseline"} == fitted
+
+
 @pytest.mark.parametrize(
     ("baseline", "drawn"),
     [
