@@ -10,7 +10,16 @@ from typing import Any
 import yaml
 
 from dip_lightning.compare.config_tree import Tree, load_tree
-from dip_lightning.compare.plan_values import as_list, check_keys, grid_of, indices_of, only, own_seeds, seeds_of
+from dip_lightning.compare.plan_values import (
+    as_list,
+    check_keys,
+    grid_of,
+    indices_of,
+    only,
+    overrides_of,
+    own_seeds,
+    seeds_of,
+)
 from dip_lightning.errors import ConfigurationError, near_match
 
 _TOP = ("name", "root", "methods", "baselines", "data", "seeds", "grid", "overrides", "reference")
@@ -90,7 +99,7 @@ def load_plan(path: Path, root: Path | None = None) -> Plan:
         data=tuple(_data(item, folder) for item in as_list(content.get("data"))) or (Entry(""),),
         seeds=seeds_of(content.get("seeds", [0])),
         grid=grid_of(content.get("grid")),
-        overrides=dict(content.get("overrides") or {}),
+        overrides=overrides_of(content.get("overrides")),
         reference=content.get("reference"),
     )
     _check(plan, path)
@@ -120,6 +129,11 @@ def _check(plan: Plan, path: Path) -> None:
     names = [entry.name for entry in entries]
     if plan.baselines and any(entry.tree is None for entry in plan.data) and not plan.methods:
         raise ConfigurationError(f"{path}: baselines need `data:` with a config.")
+    for where, keys in (("grid", plan.grid), ("overrides", plan.overrides)):
+        if "data" in keys and any(entry.tree is not None for entry in plan.data):
+            raise ConfigurationError(
+                f"{path}: {where} must not set all of `data`: `data:` says what it is; name its keys."
+            )
     chosen = plan.reference
     if chosen is not None and re.sub(r"\[.*", "", chosen) not in names:
         raise ConfigurationError(f"{path}: reference={chosen!r} is no method.{near_match(chosen, names)}")
@@ -144,7 +158,7 @@ def _method(item: Any, folder: Path) -> Entry:
     if not isinstance(tree, dict) or "model" not in tree:
         raise ConfigurationError(f"methods: {item['config']} has no `model:`.")
     name = item.get("name") or (Path(item["config"]).stem if isinstance(item["config"], str) else "method")
-    overrides = dict(item.get("overrides") or {})
+    overrides = overrides_of(item.get("overrides"))
     return Entry(str(name), tree, overrides, grid_of(item.get("grid")), own_seeds(item), only=only(item))
 
 
@@ -166,7 +180,7 @@ def _data(item: Any, folder: Path) -> Entry:
     if isinstance(tree, dict) and "data" in tree and "class_path" not in tree:
         tree = tree["data"]
     name = item.get("name", Path(config).stem if isinstance(config, str) else "")
-    overrides = dict(item.get("overrides") or {})
+    overrides = overrides_of(item.get("overrides"))
     wrong = [key for key in overrides if not key.startswith("data.")]
     if wrong:
         raise ConfigurationError(f"data: the override {wrong[0]} must begin with `data.`.")

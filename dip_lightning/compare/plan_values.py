@@ -54,11 +54,31 @@ def grid_of(value: Any) -> dict[str, list[Any]]:
     """Read lists of values by dotted key.
 
     Raises:
-        ConfigurationError: If a key has no list, or an empty one.
+        ConfigurationError: If a key has no list, or an empty one, or sets seeds.
     """
     if not isinstance(value or {}, dict) or not all(isinstance(item, list) and item for item in (value or {}).values()):
         raise ConfigurationError(f"grid={value!r} must give a list of values for each key.")
+    _check_settings(value or {}, "grid")
     return dict(value or {})
+
+
+def overrides_of(value: Any) -> dict[str, Any]:
+    """Read values by dotted key.
+
+    Raises:
+        ConfigurationError: If one sets seeds.
+    """
+    _check_settings(value or {}, "overrides")
+    return dict(value or {})
+
+
+def _check_settings(keys: Iterable[str], where: str) -> None:
+    """Refuse what the comparison sets itself in every job."""
+    for key in keys:
+        if ".".join(name for name in key.split(".") if name != "init_args") in ("seed_everything", "model.seed"):
+            raise ConfigurationError(
+                f"{where}: {key} is set from `seeds:`, those of the comparison or of a method; give them there."
+            )
 
 
 def as_list(value: Any) -> list[Any]:

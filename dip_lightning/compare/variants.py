@@ -106,4 +106,4 @@ def is_on(entry: Entry, source: Entry) -> bool:
 
 def of_data(key: str) -> bool:
     """Whether a dotted key is about the measurement."""
-    return key.startswith("data.")
+    return key == "data" or key.startswith("data.")
