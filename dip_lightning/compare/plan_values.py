@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dip_lightning.errors import ConfigurationError, near_match
@@ -13,18 +13,18 @@ def indices_of(value: Any) -> tuple[int, ...] | None:
     """Read ``3``, ``[0, 4]`` or ``"0-9,12"`` (ends included).
 
     Raises:
-        ConfigurationError: If it is none of these.
+        ConfigurationError: If it is none of these, or names nothing.
     """
     if value is None:
         return None
-    if isinstance(value, int):
-        return (value,)
     if isinstance(value, str) and re.fullmatch(r"\s*\d+(-\d+)?(\s*,\s*\d+(-\d+)?)*\s*", value):
         ends = [[int(end) for end in part.split("-")] for part in value.split(",")]
-        return tuple(index for end in ends for index in range(end[0], end[-1] + 1))
-    if isinstance(value, list) and all(isinstance(index, int) for index in value):
-        return tuple(value)
-    raise ConfigurationError(f"data: indices={value!r} is neither a list nor a range such as 0-9.")
+        parts: list[Sequence[Any]] = [range(end[0], end[-1] + 1) for end in ends]
+    else:
+        parts = [as_list(value)]
+    if not all(parts) or any(isinstance(index, bool) or not isinstance(index, int) for part in parts for index in part):
+        raise ConfigurationError(f"data: indices={value!r} is neither a list of numbers nor a range such as 0-9.")
+    return tuple(index for part in parts for index in part)
 
 
 def seeds_of(value: Any) -> tuple[int, ...]:

@@ -146,6 +146,12 @@ def test_errors_in_the_plan_say_what_is_wrong(tmp_path, changes, message):
         load_plan(write_plan(tmp_path, **changes))
 
 
+@pytest.mark.parametrize("indices", ["5-3", "0-2,5-3", [], "", "a", ["0"], 1.5, True])
+def test_indices_that_name_nothing_are_refused(tmp_path, indices):
+    with pytest.raises(ConfigurationError, match="is neither a list of numbers nor a range"):
+        load_plan(write_plan(tmp_path, data=[{"name": "ct", "config": DATA, "indices": indices}]))
+
+
 @pytest.mark.parametrize("key", ["data.batch", "data.repeat", "trainer.devices"])
 def test_each_measurement_and_seed_is_a_job_of_its_own(tmp_path, key):
     with pytest.raises(ConfigurationError, match=f"{key} must be 1"):
