@@ -95,6 +95,42 @@ def test_changed_settings_are_never_averaged(tmp_path):
     assert all(re.fullmatch(r"A #[0-9a-f]{4}", row.method) for row in table.rows)
 
 
+def bold(text: str) -> set[str]:
+    """Methods with a bold mean in a page or in a LaTeX table."""
+    rows = re.findall(r'<tr data-method="(\w+)"[^>]*>(.*?)</tr>', text) or re.findall(r"(?m)^ +(\w+).*? & (.*)$", text)
+    return {method for method, cells in rows if re.search(r'class="best"|mathbf', cells)}
+
+
+def test_only_means_over_the_same_measurements_compete_for_the_best(tmp_path):
+    for number, psnr in enumerate((40.0, 20.0)):
+        write_run(tmp_path, "Whole", measurement=f"m{number}", psnr=psnr, oracle=psnr)
+        write_run(tmp_path, "Worse", measurement=f"m{number}", psnr=psnr - 1, oracle=psnr)
+    write_run(tmp_path, "Part", psnr=39.0, oracle=39.0)  # failed on m1, the difficult one
+    (table,) = tables(collect(tmp_path)[0])
+    latex, page = task_latex(table), write_report(tmp_path).read_text(encoding="utf-8")
+    assert bold(latex) == {"Whole", "Worse"}  # Worse has the same oracle
+    assert bold(page) == {"Whole"}
+    assert "Part ($n = 1$)" in latex
+    assert page.count("n = 1</span>") == 2
+    assert "n = 2</span>" not in page
+
+
+def test_a_baseline_that_draws_nothing_competes_for_the_best_over_seeds(tmp_path):
+    for seed in range(2):
+        write_run(tmp_path, "A", seed=seed, psnr=30.0, job={"tree": {"model": {"class_path": "DIP"}}})
+    write_run(tmp_path, "FBP", psnr=35.0, oracle=None, job={"tree": {"baseline": {"class_path": "Initial"}}})
+    (table,) = tables(collect(tmp_path)[0])
+    assert "FBP & $\\mathbf{35.00}$" in task_latex(table)
+
+
+def test_where_every_method_failed_somewhere_none_is_best(tmp_path):
+    write_run(tmp_path, "A", measurement="m0", psnr=30.0)
+    write_run(tmp_path, "B", measurement="m1", psnr=20.0)
+    (table,) = tables(collect(tmp_path)[0])
+    assert not bold(task_latex(table))
+    assert not bold(write_report(tmp_path).read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize(
     ("asked", "chosen"),
     [("DIP", "DIP[lr=0.001]"), ("DIP[lr=0.01]", "DIP[lr=0.01] #"), ("A", "A"), ("absent", "A"), (None, "A")],

@@ -95,7 +95,8 @@ def _overview_section(content: Content, methods: Sequence[str], look: dict[str, 
         '<section id="overview"><h2>At a glance</h2><div class="scroll">'
         f"{overview(content.tables, methods, look)}</div>"
         '<p class="note">Mean PSNR in dB of the estimate: what each method reports without looking at the target. '
-        "Bold: the best of a task. Shaded: how far from it.</p></section>"
+        "Bold: the best of a task, and shaded, how far from it: of the methods that have all measurements or seeds. "
+        "Others say how many they have (n = ...).</p></section>"
     )
 
 

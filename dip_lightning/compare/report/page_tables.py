@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from html import escape
 
+from dip_lightning.compare.report.best import best, is_full
 from dip_lightning.compare.report.collect import Run
 from dip_lightning.compare.report.statistics import Difference, Mean, Row, TaskTable
 
@@ -35,25 +36,26 @@ def task_table(table: TaskTable, look: Look) -> str:
         ("Runs", ""),
     ]
     head = '<th class="name">Method</th>' + "".join(f"<th{more}>{name}</th>" for name, more in heads)
-    best = {name: _best(table.rows, name) for name in ("psnr_estimate", "ssim_estimate")}
+    bests = {name: best(table, name) for name in ("psnr_estimate", "ssim_estimate")}
     limits = _limits(table.rows)
-    rows = "".join(_row(row, table, look, best, limits) for row in table.rows)
+    rows = "".join(_row(row, table, look, bests, limits) for row in table.rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def _row(
-    row: Row, table: TaskTable, look: Look, best: dict[str, float | None], limits: tuple[float, float] | None
+    row: Row, table: TaskTable, look: Look, bests: dict[str, float | None], limits: tuple[float, float] | None
 ) -> str:
     scores = row.scores
+    bests = bests if is_full(row, table) else {}
     cells = [
-        f'<td class="name" data-value="{escape(row.method)}">{method_cell(row.method, look)}</td>',
-        _mean(scores["psnr_estimate"], 2, best["psnr_estimate"]),
+        f'<td class="name" data-value="{escape(row.method)}">{method_cell(row.method, look)}{_count(row, table)}</td>',
+        _mean(scores["psnr_estimate"], 2, bests.get("psnr_estimate")),
         _whisker(scores["psnr_estimate"], limits, look[row.method][0]),
         _difference(row, table),
         f'<td title="of {row.units}">{row.wins}</td>' if row.units else _NONE,
         _mean(scores["psnr_oracle"], 2),
         _mean(row.regret, 2),
-        _mean(scores["ssim_estimate"], 3, best["ssim_estimate"]),
+        _mean(scores["ssim_estimate"], 3, bests.get("ssim_estimate")),
         _mean(scores["ssim_oracle"], 3, shown_error=False),
         _mean(scores["psnr_initial"], 2, shown_error=False),
         _mean(row.iterations, 0, shown_error=False),
@@ -68,14 +70,14 @@ def method_cell(method: str, look: Look) -> str:
     return f'<span class="swatch" style="border-color:{look[method][0]}"></span>{escape(method)}'
 
 
-def _best(rows: Sequence[Row], name: str) -> float | None:
-    return max((value.mean for row in rows if (value := row.scores[name]) is not None), default=None)
+def _count(row: Row, table: TaskTable) -> str:
+    return "" if is_full(row, table) else f' <span class="pm">n = {row.units}</span>'
 
 
-def _mean(value: Mean | None, digits: int, best: float | None = None, shown_error: bool = True) -> str:
+def _mean(value: Mean | None, digits: int, highest: float | None = None, shown_error: bool = True) -> str:
     if value is None:
         return _NONE
-    kind = ' class="best"' if best is not None and value.mean >= best - 1e-12 else ""
+    kind = ' class="best"' if highest is not None and value.mean >= highest - 1e-12 else ""
     error = "" if value.error is None else f"± {value.error:.{max(digits, 1)}f}"
     title = f"n = {value.count} {error}"
     error = f' <span class="pm">{error}</span>' if error and shown_error else ""
@@ -136,28 +138,30 @@ def overview(tables: Sequence[TaskTable], methods: Sequence[str], look: Look) ->
     head = "<th>Method</th>" + "".join(
         f'<th data-column="{escape(table.task)}">{escape(table.task)}</th>' for table in tables
     )
-    by_task = {table.task: {row.method: row for row in table.rows} for table in tables}
-    best = {table.task: _best(table.rows, "psnr_estimate") for table in tables}
     rows = []
     for method in methods:
-        cells = "".join(_heat(table.task, by_task[table.task].get(method), best[table.task]) for table in tables)
+        cells = "".join(_heat(table, method) for table in tables)
         name = f'<td data-value="{escape(method)}">{method_cell(method, look)}</td>'
         rows.append(f'<tr data-method="{escape(method)}">{name}{cells}</tr>')
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
-def _heat(task: str, row: Row | None, best: float | None) -> str:
+def _heat(table: TaskTable, method: str) -> str:
+    row = next((row for row in table.rows if row.method == method), None)
     value = row.scores["psnr_estimate"] if row else None
-    column = f'data-column="{escape(task)}"'
-    if value is None or best is None:
+    column = f'data-column="{escape(table.task)}"'
+    if row is None or value is None:
         return f"<td {column}>–</td>"
-    depth = max(0.0, 1 - (best - value.mean) / 6)  # white from 6 dB below the best
-    kind = "best" if value.mean >= best - 1e-12 else ""
+    highest = best(table, "psnr_estimate")
     error = "" if value.error is None else f' <span class="pm">± {value.error:.2f}</span>'
+    if highest is None or not is_full(row, table):
+        return f'<td {column} data-value="{value.mean:.10g}">{value.mean:.2f}{error}{_count(row, table)}</td>'
+    depth = max(0.0, 1 - (highest - value.mean) / 6)  # white from 6 dB below the best
+    kind = "best" if value.mean >= highest - 1e-12 else ""
     shade = f"background:rgba(43,140,87,{0.3 * depth:.3f})"
     return (
         f'<td {column} class="{kind}" data-value="{value.mean:.10g}" style="{shade}" '
-        f'title="{escape(task)}: {best - value.mean:.2f} dB below the best">{value.mean:.2f}{error}</td>'
+        f'title="{escape(table.task)}: {highest - value.mean:.2f} dB below the best">{value.mean:.2f}{error}</td>'
     )
 
 

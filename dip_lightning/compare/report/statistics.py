@@ -84,12 +84,14 @@ class TaskTable:
         rows: One for each method.
         reference: What ``difference`` is against.
         unit: What is averaged over: ``measurements`` (seeds averaged first), or ``seeds`` where there is but one.
+        units: How many of them any method has a PSNR on.
     """
 
     task: str
     rows: list[Row]
     reference: str
     unit: str
+    units: int
 
 
 def tables(runs: Sequence[Run], order: Sequence[str] = (), reference: str | None = None) -> list[TaskTable]:
@@ -117,7 +119,8 @@ def _table(task: str, runs: list[Run], order: Sequence[str], reference: str | No
         psnr = _repeat_undrawn(psnr, {run.method for run in runs if run.drawn})
     wins = _wins(psnr)
     rows = [_row(method, grouped[method], psnr, wins, chosen, by_seed) for method in methods]
-    return TaskTable(task, rows, chosen, "seeds" if by_seed else "measurements")
+    units = {unit for scores in psnr.values() for unit in scores}
+    return TaskTable(task, rows, chosen, "seeds" if by_seed else "measurements", len(units))
 
 
 def _row(

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
+from dip_lightning.compare.report.best import best, is_full
 from dip_lightning.compare.report.collect import Run
 from dip_lightning.compare.report.statistics import Mean, Row, TaskTable
 from dip_lightning.functional.metrics import METRICS
@@ -73,9 +74,9 @@ def task_latex(table: TaskTable) -> str:
         table: The table.
 
     Returns:
-        A ``table`` environment. The best mean of each column is bold.
+        A ``table`` environment. The best mean of each column is bold, of the methods that have all units.
     """
-    best = {name: _best(table.rows, name) for name in ("psnr_estimate", "ssim_estimate", "psnr_oracle")}
+    bests = {name: best(table, name) for name in ("psnr_estimate", "ssim_estimate", "psnr_oracle")}
     lines = [
         r"\begin{table}",
         r"  \centering",
@@ -87,11 +88,13 @@ def task_latex(table: TaskTable) -> str:
         r"    \midrule",
     ]
     for row in table.rows:
+        full = is_full(row, table)
+        of_row = bests if full else {}
         cells = [
-            tex(row.method),
-            _tex_mean(row.scores["psnr_estimate"], 2, best["psnr_estimate"]),
-            _tex_mean(row.scores["ssim_estimate"], 3, best["ssim_estimate"]),
-            _tex_mean(row.scores["psnr_oracle"], 2, best["psnr_oracle"]),
+            tex(row.method) + ("" if full else f" ($n = {row.units}$)"),
+            _tex_mean(row.scores["psnr_estimate"], 2, of_row.get("psnr_estimate")),
+            _tex_mean(row.scores["ssim_estimate"], 3, of_row.get("ssim_estimate")),
+            _tex_mean(row.scores["psnr_oracle"], 2, of_row.get("psnr_oracle")),
             "--" if row.iterations is None else f"{row.iterations.mean:.0f}",
             "--" if row.seconds is None else f"{row.seconds.mean:.1f}",
             _tex_difference(row),
@@ -105,15 +108,11 @@ def tex(text: str) -> str:
     return "".join(_TEX.get(character, character) for character in text)
 
 
-def _best(rows: Sequence[Row], name: str) -> float | None:
-    return max((value.mean for row in rows if (value := row.scores[name]) is not None), default=None)
-
-
-def _tex_mean(value: Mean | None, digits: int, best: float | None) -> str:
+def _tex_mean(value: Mean | None, digits: int, highest: float | None) -> str:
     if value is None:
         return "--"
     number = f"{value.mean:.{digits}f}"
-    number = rf"\mathbf{{{number}}}" if best is not None and value.mean >= best - 0.5 * 10**-digits else number
+    number = rf"\mathbf{{{number}}}" if highest is not None and value.mean >= highest - 0.5 * 10**-digits else number
     return f"${number}$" if value.error is None else rf"${number} \pm {value.error:.{digits}f}$"
 
 
