@@ -43,14 +43,23 @@ def load_tree(path: Path) -> Any:
         raise ConfigurationError(f"The configuration {path} does not exist.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigurationError(f"The configuration {path} cannot be read: {error}") from error
-    return _resolve(content, path.parent)
+    return resolve(content, path.parent)
 
 
-def _resolve(value: Any, folder: Path) -> Any:
+def resolve(value: Any, folder: Path) -> Any:
+    """Replace what names an existing YAML file by its content, at any depth.
+
+    Args:
+        value: A part of a configuration.
+        folder: What the names are relative to.
+
+    Raises:
+        ConfigurationError: If a file is no YAML.
+    """
     if isinstance(value, dict):
-        return {str(key): _resolve(item, folder) for key, item in value.items()}
+        return {str(key): resolve(item, folder) for key, item in value.items()}
     if isinstance(value, list):
-        return [_resolve(item, folder) for item in value]
+        return [resolve(item, folder) for item in value]
     if isinstance(value, str) and value.endswith((".yaml", ".yml")) and (folder / value).is_file():
         return load_tree(folder / value)
     return value

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from dip_lightning.compare.config_tree import Tree, load_tree
+from dip_lightning.compare.config_tree import Tree, load_tree, resolve
 from dip_lightning.compare.plan_values import (
     as_list,
     check_keys,
@@ -26,6 +26,7 @@ _TOP = ("name", "root", "methods", "baselines", "data", "seeds", "grid", "overri
 _METHOD = ("name", "config", "overrides", "grid", "seeds", "data")
 _BASELINE = ("name", "class_path", "init_args", "seeds", "data")
 _DATA = ("name", "config", "indices", "overrides")
+_SETTINGS = ("config", "overrides", "grid", "init_args")
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,12 @@ def load_plan(path: Path, root: Path | None = None) -> Plan:
     content = _read(path)
     check_keys(content, _TOP, str(path))
     folder = path.parent
+    content = _with_files(content, folder)
     plan = Plan(
         name=str(content.get("name", path.stem)),
         root=Path(root or content.get("root") or Path("runs") / "compare" / path.stem),
         methods=tuple(_method(item, folder) for item in as_list(content.get("methods"))),
-        baselines=tuple(_baseline(item) for item in as_list(content.get("baselines"))),
+        baselines=tuple(_baseline(item, folder) for item in as_list(content.get("baselines"))),
         data=tuple(_data(item, folder) for item in as_list(content.get("data"))) or (Entry(""),),
         seeds=seeds_of(content.get("seeds", [0])),
         grid=grid_of(content.get("grid")),
@@ -149,9 +151,18 @@ def _check_names(entries: tuple[Entry, ...], labels: list[str], path: Path) -> N
             raise ConfigurationError(f"{path}: the name {name} is given twice; add `name:` to one, or `data:` to both.")
 
 
+def _with_files(item: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Read the files in that settings name; the name of a configuration that is all in one file is kept."""
+    return {
+        key: resolve(value, folder) if key in _SETTINGS and not isinstance(value, str) else value
+        for key, value in item.items()
+    }
+
+
 def _method(item: Any, folder: Path) -> Entry:
     item = {"config": item} if isinstance(item, str) else item
     check_keys(item, _METHOD, "methods")
+    item = _with_files(item, folder)
     if "config" not in item:
         raise ConfigurationError(f"methods: {item} names no `config:`.")
     tree = item["config"] if isinstance(item["config"], dict) else load_tree(folder / str(item["config"]))
@@ -162,9 +173,10 @@ def _method(item: Any, folder: Path) -> Entry:
     return Entry(str(name), tree, overrides, grid_of(item.get("grid")), own_seeds(item), only=only(item))
 
 
-def _baseline(item: Any) -> Entry:
+def _baseline(item: Any, folder: Path) -> Entry:
     item = {"class_path": item} if isinstance(item, str) else item
     check_keys(item, _BASELINE, "baselines")
+    item = _with_files(item, folder)
     if "class_path" not in item:
         raise ConfigurationError(f"baselines: {item} names no `class_path:`.")
     name = item.get("name") or str(item["class_path"]).rpartition(".")[2]
@@ -175,6 +187,7 @@ def _baseline(item: Any) -> Entry:
 def _data(item: Any, folder: Path) -> Entry:
     item = {"config": item} if isinstance(item, str) else item
     check_keys(item, _DATA, "data")
+    item = _with_files(item, folder)
     config = item.get("config")
     tree = load_tree(folder / config) if isinstance(config, str) else config
     if isinstance(tree, dict) and "data" in tree and "class_path" not in tree:

@@ -112,6 +112,26 @@ def test_referenced_files_are_part_of_the_job(tmp_path):
     assert load_tree(tmp_path / "method.yaml")["data"] == {"class_path": "Phantom"}
 
 
+def test_files_named_in_settings_are_part_of_the_job_relative_to_the_comparison(tmp_path):
+    (tmp_path / "parts").mkdir()
+    network = {"class_path": "tests.support.TinyNetwork", "init_args": {"in_channels": 1}}
+    (tmp_path / "parts" / "network.yaml").write_text(yaml.safe_dump(network))
+    key, name = "model.network", "parts/network.yaml"
+    inline = set_key(METHOD, key, name)
+    for changes in (
+        {"overrides": {key: name}},
+        {"grid": {key: [name]}},
+        {"methods": [{"config": METHOD, "overrides": {key: name}}]},
+        {"methods": [{"config": METHOD, "grid": {key: [name]}}]},
+        {"methods": [{"config": inline}]},
+    ):
+        (job,) = jobs_of(tmp_path, **changes)
+        assert get_key(job.tree, key) == network
+    baseline = {"class_path": "DPS", "init_args": {"denoiser": name}}
+    (job,) = jobs_of(tmp_path, methods=[], baselines=[baseline])
+    assert get_key(job.tree, "baseline.denoiser") == network
+
+
 def test_keys_lead_through_classes_and_lists():
     tree = {"model": {"class_path": "DIP", "init_args": {"network": "UNet"}}, "trainer": {"callbacks": [{"a": 1}]}}
     changed = set_key(tree, "model.network.width", 8)
