@@ -73,8 +73,8 @@ class Job:
 
 
 def safe(text: str) -> str:
-    """Replace what a folder's name should not hold; long names are cut."""
-    return re.sub(r"[^\w.+=,-]+|\.\.+", "_", text).strip("._")[:80]
+    """Replace what a folder's name should not hold; long names are cut, and of nothing but signs ``_`` is left."""
+    return re.sub(r"[^\w.+=,-]+|\.\.+", "_", text).strip("._")[:80] or "_"
 
 
 def expand(plan: Plan) -> Iterator[Job]:

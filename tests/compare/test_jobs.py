@@ -216,6 +216,9 @@ def test_names_from_data_make_safe_folders(tmp_path):
     assert job.folder.parent.parent == Path(job.root)
     assert set(job.name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_+=,-./[]")
     assert ".." not in job.name
+    signs = replace(job, method="***", data="<>")
+    assert signs.name.startswith("_/__seed")
+    assert signs.folder.parent.parent == Path(job.root)
 
 
 def test_time_is_estimated_from_finished_jobs(tmp_path):
