@@ -6,7 +6,6 @@ import argparse
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
@@ -15,8 +14,10 @@ from dip_lightning.compare.check import check_jobs
 from dip_lightning.compare.execute import TERMINATED, failure_of
 from dip_lightning.compare.jobs import COMPARISON, Job, State, expand, read_json, shard, state, write_json
 from dip_lightning.compare.local import LocalRunner
+from dip_lightning.compare.options import parser
 from dip_lightning.compare.plan import Plan, load_plan
 from dip_lightning.compare.progress import Display
+from dip_lightning.devices import check_cuda_devices
 from dip_lightning.errors import RunFolderError
 from dip_lightning.run_folder import SUMMARY
 
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         The number of jobs that failed, at most 100; 130 after Ctrl-C, 143 after SIGTERM.
     """
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     plan = load_plan(options.config, options.root)
     jobs = shard(unique(expand(plan)), options.shard)
     states = {job.name: state(job) for job in jobs}
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.dry_run:
         print_plan(jobs, states, max(options.workers, 1))
         return 0
+    check_cuda_devices(options.devices)
     _describe(plan)
     counts = Counter(states.values())
     print(f"{plan.name}: {len(jobs)} jobs, {_count(counts)}; {len(open_jobs)} to do. Root: {plan.root}", flush=True)
@@ -64,37 +66,11 @@ def _run(options: argparse.Namespace, jobs: list[Job]) -> None:
                 options.address, options.cpus_per_job, options.gpus_per_job, options.retries, options.retry_failed
             ).run(jobs, display)
         else:
-            devices = [int(device) for device in (options.devices or "").split(",") if device.strip()]
-            LocalRunner(options.workers, options.threads, devices, options.retry_failed, not options.no_wait).run(
-                jobs, display
-            )
+            LocalRunner(
+                options.workers, options.threads, options.devices, options.retry_failed, not options.no_wait
+            ).run(jobs, display)
     finally:
         display.close()
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="dip-lightning compare",
-        description="Run every method of a comparison on every measurement, resuming where it was left.",
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("--config", type=Path, required=True, help="the comparison's YAML file")
-    add("--root", type=Path, help="folder of the run folders, instead of the file's `root`")
-    add("--dry-run", action="store_true", help="list the jobs, with an estimate of their time, and stop")
-    add("--workers", type=int, default=1, help="processes at once; 0: none but this one (for debugging)")
-    add("--threads", type=int, help="threads of each worker; default: the cores divided among the workers")
-    add("--devices", help="CUDA devices to deal out to the workers, e.g. 0,1")
-    add("--shard", metavar="I/N", help="do the I-th of N parts of the job list, e.g. in a SLURM array")
-    add("--retry-failed", action="store_true", help="try failed jobs again, from their beginning")
-    add("--no-wait", action="store_true", help="do not wait for jobs that another process is at")
-    add("--quiet", action="store_true", help="show no progress")
-    add("--runner", choices=("local", "ray"), default="local")
-    add("--address", help="Ray: address of the cluster; default: a cluster on this machine")
-    add("--cpus-per-job", type=float, default=1.0, help="Ray: cores, and threads, of a job")
-    add("--gpus-per-job", type=float, default=0.0, help="Ray: GPUs of a job; a fraction shares one")
-    add("--retries", type=int, default=3, help="Ray: how often a job is started again after its machine is lost")
-    return parser
 
 
 def unique(jobs: Iterable[Job]) -> list[Job]:

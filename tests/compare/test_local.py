@@ -205,6 +205,34 @@ def test_devices_are_counted_among_those_that_are_visible(monkeypatch):
         LocalRunner(devices=[3])
 
 
+def test_no_device_is_dealt_out_where_none_is_visible(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(ConfigurationError, match="shows 0"):
+        LocalRunner(devices=[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--workers", "-1"), "'-1' is no whole number from 0 on"),
+        (("--workers", "two"), "'two' is no whole number from 0 on"),
+        (("--threads", "0"), "'0' is no whole number from 1 on"),
+        (("--devices", "0,a"), "'a' is no whole number from 0 on"),
+        (("--devices", "-1"), "'-1' is no whole number from 0 on"),
+        (("--devices", "0,2"), "CUDA device 2 is asked for, but 2 can be used here"),
+    ],
+)
+def test_wrong_numbers_of_processes_and_devices_are_refused(tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    try:
+        code = compare(write_plan(tmp_path), *options)
+    except SystemExit as error:  # of the parser
+        code = error.code
+    assert code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "root").exists()
+
+
 def test_lock_keeps_others_out_until_released(tmp_path):
     path = tmp_path / "job.lock"
     first, second = JobLock(path), JobLock(path)
