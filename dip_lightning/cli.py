@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 import dip_lightning.callbacks
@@ -95,6 +95,12 @@ class DIPCLI(LightningCLI):
         """
         with naming("trainer"):
             return super().instantiate_trainer(**kwargs)
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        """Leave the progress out where no bar is wanted: Lightning refuses one together with that."""
+        if config.get("enable_progress_bar") is False:
+            callbacks = [callback for callback in callbacks if not isinstance(callback, DIPProgress)]
+        return super()._instantiate_trainer(config, callbacks)
 
     def _parse_ckpt_path(self) -> None:
         """Keep what was asked for: Lightning would put the checkpoint's settings over it, a raised number of steps too.

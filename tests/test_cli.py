@@ -53,6 +53,14 @@ def test_a_run_repeats_from_its_own_config(tmp_path: Path) -> None:
     assert resolved["seed_everything"] == 4
 
 
+def test_a_fit_without_a_progress_bar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = [*SMALL, f"--record.run_dir={tmp_path}", "--trainer.enable_progress_bar=false"]
+    assert main(["fit", *small]) == 0
+    assert "stopped by" not in capsys.readouterr().out
+    assert (tmp_path / "summary.json").exists()
+    assert main(["test", *small]) == 0
+
+
 def test_a_finished_run_is_not_replaced_unless_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = [*SMALL, f"--record.run_dir={tmp_path}", "--record.preview=false"]
     assert main(["fit", *small]) == 0
