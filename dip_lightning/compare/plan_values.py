@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from dip_lightning.cli_checks import check_seed
 from dip_lightning.errors import ConfigurationError, near_match
 
 
@@ -31,13 +32,15 @@ def seeds_of(value: Any) -> tuple[int, ...]:
     """Read a list of seeds, or how many from 0 on.
 
     Raises:
-        ConfigurationError: If it is neither.
+        ConfigurationError: If it is neither, or no random numbers can be drawn from one of them.
     """
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return tuple(range(value))
-    if isinstance(value, list) and value and all(isinstance(seed, int) and seed >= 0 for seed in value):
-        return tuple(dict.fromkeys(value))
-    raise ConfigurationError(f"seeds={value!r} is neither a list of seeds nor how many there are.")
+    if not isinstance(value, list) or not value or any(type(seed) is not int for seed in value):
+        raise ConfigurationError(f"seeds={value!r} is neither a list of seeds nor how many there are.")
+    for seed in value:
+        check_seed(seed, "seeds")
+    return tuple(dict.fromkeys(value))
 
 
 def own_seeds(item: dict[str, Any]) -> tuple[int, ...] | None:
