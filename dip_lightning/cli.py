@@ -30,21 +30,13 @@ from dip_lightning.callbacks.saved_config import SaveRunConfig
 from dip_lightning.callbacks.wandb_run import is_wandb, without_unreachable
 from dip_lightning.cli_checks import check_checkpoint, check_seed
 from dip_lightning.cli_errors import explanation
+from dip_lightning.cli_names import COMMANDS
 from dip_lightning.companion import Companion
 from dip_lightning.data.base import MeasurementDataModule
 from dip_lightning.errors import naming
 from dip_lightning.hooks import callbacks_of
 from dip_lightning.methods.base import BaseDIP
 from dip_lightning.side_by_side import Share, one_at_a_time, run_side_by_side, shares
-
-#: Commands beside Lightning's own: the module whose ``main(arguments) -> exit code`` runs each.
-COMMANDS = {
-    "compare": "dip_lightning.compare.command",
-    "datasets": "dip_lightning.datasets_command",
-    "pretrain": "dip_lightning.pretraining.command",
-    "report": "dip_lightning.compare.report.command",
-    "wandb": "dip_lightning.compare.wandb_push",
-}
 
 TRAINER_DEFAULTS = {
     "max_epochs": 1,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from jsonargparse import ArgumentError
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from dip_lightning.cli_names import GROUPS, class_names, names_in, options_of, wanted
+from dip_lightning.cli_names import COMMANDS, GROUPS, class_names, names_in, options_of, wanted
 from dip_lightning.errors import DIPError, near_match
 
 _KEY = re.compile(r'Parser key "([^"]+)"')
@@ -106,9 +106,17 @@ def _import(found: re.Match[str], place: Place) -> str:
     return f"there is no module '{name}'.{hint}"
 
 
-def _choice(found: re.Match[str], place: Place) -> str:
-    options = re.findall(r"'([^']+)'", found.group(2))
-    return f"'{found.group(1)}' is unknown.{near_match(found.group(1), options)}"
+def _command(found: re.Match[str], place: Place) -> str:
+    return f"there is no command '{found.group(1)}'.{near_match(found.group(1), _commands(found.group(2)))}"
+
+
+def _no_command(found: re.Match[str], place: Place) -> str:
+    return f"a command must be given: {', '.join(_commands(found.group(1)))}."
+
+
+def _commands(listed: str) -> list[str]:
+    """All commands: those that the parser lists, and those beside Lightning's own."""
+    return sorted([*re.findall(r"\w+", listed), *COMMANDS])
 
 
 def _literal(found: re.Match[str], place: Place) -> str:
@@ -171,7 +179,8 @@ _LEAVES: tuple[Leaf, ...] = (
     (re.compile(r"[Kk]ey '([^']+)' is not (?:expected|accepted)"), _option),
     (re.compile(r"[Uu]nrecognized arguments: (\S+)"), _unrecognised),
     (re.compile(r"the following arguments are required: " + _VALUE), r"\1 must be given: there is no default."),
-    (re.compile(r"invalid choice: '([^']+)' \(choose from (.*)\)"), _choice),
+    (re.compile(r'expected "subcommand" to be one of \{(.*)\}'), _no_command),
+    (re.compile(r"invalid choice: '([^']+)' \(choose from (.*)\)"), _command),
     (re.compile(r"File does not exist: '?([^']+)'?"), _NO_FILE),
     (re.compile(r"Expected a dot import path string: (\S+)"), _class),
     (re.compile(r"Expected a typing\.Literal\[(.*)\]\. Got value: " + _VALUE), _literal),

@@ -8,6 +8,14 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+#: Commands beside Lightning's own: the module whose ``main(arguments) -> exit code`` runs each.
+COMMANDS = {
+    "compare": "dip_lightning.compare.command",
+    "datasets": "dip_lightning.datasets_command",
+    "pretrain": "dip_lightning.pretraining.command",
+    "report": "dip_lightning.compare.report.command",
+    "wandb": "dip_lightning.compare.wandb_push",
+}
 #: Where classes that can be named without their module come from.
 _MODULES = (
     *(f"dip_lightning.{name}" for name in ("methods", "networks", "callbacks", "physics", "data", "inputs")),

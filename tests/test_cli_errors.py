@@ -83,9 +83,20 @@ def test_a_mistake_gets_one_line_and_exit_code_2(
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
-def test_a_wrong_subcommand_names_the_near_match(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fitt"]) == 2
-    assert "Did you mean 'fit'" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["fitt"], "there is no command 'fitt'. Did you mean 'fit'?"),
+        (["compar"], "there is no command 'compar'. Did you mean 'compare'?"),
+        (["xyz"], "Known: compare, datasets, fit, predict, pretrain, report, test, validate, wandb."),
+        ([], "a command must be given: compare, datasets, fit,"),
+    ],
+)
+def test_a_wrong_command_names_all_that_there_are(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
+) -> None:
+    assert main(arguments) == 2
+    assert expected in capsys.readouterr().err
 
 
 def test_an_unknown_message_stays_on_one_line() -> None:
