@@ -19,6 +19,7 @@ from dip_lightning.compare.plan_values import (
     overrides_of,
     own_seeds,
     seeds_of,
+    text_of,
 )
 from dip_lightning.errors import ConfigurationError, near_match
 
@@ -95,14 +96,14 @@ def load_plan(path: Path, root: Path | None = None) -> Plan:
     content = _with_files(content, folder)
     plan = Plan(
         name=str(content.get("name", path.stem)),
-        root=Path(root or content.get("root") or Path("runs") / "compare" / path.stem),
+        root=Path(root or text_of(content.get("root"), "root") or Path("runs") / "compare" / path.stem),
         methods=tuple(_method(item, folder) for item in as_list(content.get("methods"))),
         baselines=tuple(_baseline(item, folder) for item in as_list(content.get("baselines"))),
         data=tuple(_data(item, folder) for item in as_list(content.get("data"))) or (Entry(""),),
         seeds=seeds_of(content.get("seeds", [0])),
         grid=grid_of(content.get("grid")),
         overrides=overrides_of(content.get("overrides")),
-        reference=content.get("reference"),
+        reference=text_of(content.get("reference"), "reference"),
     )
     _check(plan, path)
     return plan

@@ -69,8 +69,12 @@ def overrides_of(value: Any) -> dict[str, Any]:
     """Read values by dotted key.
 
     Raises:
-        ConfigurationError: If one sets seeds.
+        ConfigurationError: If there are no keys, or one sets seeds.
     """
+    if not isinstance(value or {}, dict):
+        raise ConfigurationError(
+            f"overrides={value!r} must give a value for each key, as in {{model.outer_steps: 100}}."
+        )
     _check_settings(value or {}, "overrides")
     return dict(value or {})
 
@@ -82,6 +86,17 @@ def _check_settings(keys: Iterable[str], where: str) -> None:
             raise ConfigurationError(
                 f"{where}: {key} is set from `seeds:`, those of the comparison or of a method; give them there."
             )
+
+
+def text_of(value: Any, where: str) -> str | None:
+    """Read one text; ``None`` where there is none.
+
+    Raises:
+        ConfigurationError: If it is a number, a list or something else.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    raise ConfigurationError(f"{where}={value!r} must be one text; put quotes around a number.")
 
 
 def as_list(value: Any) -> list[Any]:

@@ -161,6 +161,11 @@ def test_keys_lead_through_classes_and_lists():
         ({"methods": [{"config": METHOD, "overrides": {"model.seed": 1}}]}, "overrides: model.seed is set"),
         ({"overrides": {"data": DATA}}, "overrides must not set all of `data`"),
         ({"grid": {"data": [DATA]}}, "grid must not set all of `data`"),
+        ({"overrides": ["a"]}, r"overrides=\['a'\] must give a value for each key"),
+        ({"methods": [{"config": METHOD, "overrides": [1]}]}, "must give a value for each key"),
+        ({"data": [{"config": DATA, "overrides": 5}]}, "overrides=5 must give a value"),
+        ({"root": 5}, "root=5 must be one text"),
+        ({"reference": ["dip"]}, r"reference=.* must be one text"),
         ({"reference": "dipp"}, "Did you mean 'dip'"),
     ],
 )
@@ -249,6 +254,7 @@ def test_command_refuses_in_one_line(tmp_path, capsys):
     [
         ({"overrides": {"model.outr_steps": 3}}, ["dip on ct: model: DIP has no option 'outr_steps'. Did you mean"]),
         ({"overrides": {"trainer.max_epoch": 3}}, ["option 'trainer.max_epoch'"]),
+        ({"overrides": {3: 3}}, ["option '3'"]),
         ({"baselines": ["TotalVariaton"]}, ["TotalVariaton on ct: baseline: there is no class 'TotalVariaton'."]),
         (
             {"baselines": ["Initial"], "grid": {"data.kind": ["elipses", "ellipses"], "model.inner_steps": [1, "two"]}},
