@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dip_lightning.compare.execute import execute, record_failure
-from dip_lightning.compare.jobs import LOG, Job
+from dip_lightning.compare.jobs import LOG, Job, control
 from dip_lightning.compare.progress import Display
 from dip_lightning.compare.worker import output_to
 from dip_lightning.errors import ConfigurationError
@@ -190,7 +190,7 @@ def _take(ray: Any, reference: Any, job: Job) -> tuple[str, float]:
 
 def _leave_probe(job: Job) -> Path:
     """Leave a file by which a node sees whether it shares the root."""
-    probe = Path(job.root) / ".jobs" / f"probe_{uuid.uuid4().hex}"
+    probe = control(job) / f"probe_{uuid.uuid4().hex}"
     probe.parent.mkdir(parents=True, exist_ok=True)
     probe.write_bytes(b"")
     return probe
