@@ -42,12 +42,37 @@ def test_the_method_and_the_callback_of_the_extending_page_run() -> None:
         exec(block, names)
     callback = names["LargestChange"]()
     method = names["EdgeDIP"](weight=0.2, network=TinyNetwork(), initial_input=InitialEstimate(), outer_steps=3)
-    fit(method, matrix_measurement(), [callback])
+    rule = names["LeastVariation"]()
+    fit(method, matrix_measurement(), [callback, rule])
     assert set(method.terms) == {"data", "edges"}
     edges = method.last_output.diff(dim=-1).abs().sum()
     assert method.terms["edges"].item() == pytest.approx(0.2 * edges.item())
     assert method.record["largest_change"].item() == callback.change.item() > 0
     assert method.name == "edgedip"
+    assert rule.summary()["rule"] == "least_variation"
+    assert rule.summary()["iteration"]
+
+
+def test_the_acquisition_and_the_images_of_the_extending_page_are_a_measurement() -> None:
+    names: dict[str, Any] = {}
+    for block in code_of(ROOT / "docs" / "extending.md"):
+        exec(block, names)
+    data = names["Ramps"](names["Shade"](noise=0.1), index=2)
+    data.setup("fit")
+    measurement = data.measurement
+    assert measurement.task == "shade"
+    assert measurement.ids == ("ramp_2",)
+    clean = torch.linspace(0, 1, 64) ** 3 * torch.linspace(0.2, 1.0, 64)
+    assert (measurement.y - clean).std().item() == pytest.approx(0.1, rel=0.1)
+    assert (measurement.initial * torch.linspace(0.2, 1.0, 64) - measurement.y).abs().max() < 1e-5
+
+
+def test_the_baseline_of_the_comparing_page_runs() -> None:
+    names: dict[str, Any] = {}
+    for block in code_of(ROOT / "docs" / "comparing.md"):
+        exec(block, names)
+    measurement = matrix_measurement()
+    assert names["Zero"]().reconstruct(measurement, 0, lambda *_: None).abs().max() == 0
 
 
 def test_the_code_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,6 +132,7 @@ def test_the_other_fits_are_understood(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.chdir(ROOT)
     pages = [page for page in PAGES if page not in METHODS]
     commands = {command for page in pages for command in commands_of(page) if " fit --config configs/" in command}
+    commands = {command for command in commands if " my_" not in command}  # classes of the pages, tested above
     ours = [shlex.split(command, comments=True)[1:] for command in sorted(commands) if not command.endswith("...")]
     assert len(ours) > 20
     for arguments in ours:
