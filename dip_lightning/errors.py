@@ -6,6 +6,7 @@ The command line prints their message alone and exits with code 2; anything else
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -91,3 +92,25 @@ def naming(option: str) -> Iterator[None]:
         raise
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"{option}: {error}") from error
+
+
+def check_positive(name: str, value: float) -> float:
+    """Return ``value`` if it is positive and finite.
+
+    Raises:
+        ConfigurationError: If it is not.
+    """
+    if not (value > 0 and math.isfinite(value)):
+        raise ConfigurationError(f"{name}={value} must be positive.")
+    return value
+
+
+def check_positive_count(name: str, value: int) -> int:
+    """Return a number that must be at least 1.
+
+    Raises:
+        ConfigurationError: If it is not.
+    """
+    if value < 1:
+        raise ConfigurationError(f"{name}={value} must be at least 1.")
+    return value

@@ -7,11 +7,11 @@ from typing import Any
 from torch import Tensor
 
 from dip_lightning.data.framing import Framing, Resize
-from dip_lightning.data.paths import expand_path
 from dip_lightning.data.readers.files import list_images
 from dip_lightning.data.readers.image import read_image
 from dip_lightning.data.simulated import SimulatedMeasurements
 from dip_lightning.errors import ConfigurationError, MeasurementError
+from dip_lightning.paths import expand_path
 from dip_lightning.physics.acquisition import Acquisition
 
 

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from dip_lightning.data.base import MeasurementDataModule, with_metadata
-from dip_lightning.data.paths import expand_path
 from dip_lightning.data.readers.data_exchange import ParallelScan, find_rotation_axis, read_scan
 from dip_lightning.data.readers.files import safe_names
-from dip_lightning.errors import ConfigurationError
+from dip_lightning.errors import ConfigurationError, check_positive
 from dip_lightning.measurement import Measurement
+from dip_lightning.paths import expand_path
 from dip_lightning.physics.ct import ParallelBeamCT
 from dip_lightning.physics.fbp import FBPFilter
-from dip_lightning.physics.geometry import check_positive
 
 
 class DataExchangeCT(MeasurementDataModule):

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dip_lightning.data.base import MeasurementDataModule, with_metadata
-from dip_lightning.data.paths import expand_path
 from dip_lightning.data.readers.files import safe_names
 from dip_lightning.data.readers.htc2022 import FanScan, find_scan, read_scan
 from dip_lightning.data.views import select_views
 from dip_lightning.errors import ConfigurationError, MeasurementError
 from dip_lightning.measurement import Measurement
+from dip_lightning.paths import expand_path
 from dip_lightning.physics.ct import FanBeamCT
 from dip_lightning.physics.fbp import FBPFilter
 

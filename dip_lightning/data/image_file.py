@@ -8,12 +8,12 @@ from typing import Any
 from torch import Tensor
 
 from dip_lightning.data.framing import Framing, Resize
-from dip_lightning.data.paths import expand_path
 from dip_lightning.data.readers.files import list_images, safe_names
 from dip_lightning.data.readers.image import read_image
 from dip_lightning.data.readers.values import Window, check_window
 from dip_lightning.data.simulated import SimulatedMeasurements
 from dip_lightning.errors import ConfigurationError
+from dip_lightning.paths import expand_path
 from dip_lightning.physics.acquisition import Acquisition
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from dip_lightning.data.base import MeasurementDataModule, with_metadata
-from dip_lightning.data.paths import expand_path
 from dip_lightning.data.readers.lodopab import LoDoPaBFiles, Split
 from dip_lightning.errors import ConfigurationError, check_option
 from dip_lightning.measurement import Measurement
+from dip_lightning.paths import expand_path
 from dip_lightning.physics.ct import ParallelBeamCT
 from dip_lightning.physics.fbp import FBPFilter
 from dip_lightning.physics.noise import LODOPAB_MU_MAX, MeasurementNoise, PoissonCounts

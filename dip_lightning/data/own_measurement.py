@@ -13,11 +13,11 @@ from torch import Tensor
 
 from dip_lightning.array_files import read_array
 from dip_lightning.data.base import MeasurementDataModule
-from dip_lightning.data.paths import expand_path
 from dip_lightning.data.readers.files import safe_names
 from dip_lightning.errors import ConfigurationError, MeasurementError
 from dip_lightning.functions import load_function
 from dip_lightning.measurement import Measurement, check_tensor
+from dip_lightning.paths import expand_path
 from dip_lightning.physics.least_squares import pseudo_inverse
 
 FirstImage = Literal["adjoint", "pseudo_inverse"]

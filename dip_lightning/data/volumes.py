@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from dip_lightning.data.framing import Framing, Resize
-from dip_lightning.data.paths import expand_path
 from dip_lightning.data.readers.files import safe_names
 from dip_lightning.data.readers.nifti import Axis, NiftiVolume
 from dip_lightning.data.readers.values import Window, check_window, to_unit_range
 from dip_lightning.data.simulated import SimulatedMeasurements
 from dip_lightning.errors import ConfigurationError, check_option
+from dip_lightning.paths import expand_path
 from dip_lightning.physics.acquisition import Acquisition
 
 

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dip_lightning.array_files import read_array
-from dip_lightning.errors import ConfigurationError, MeasurementError
+from dip_lightning.errors import ConfigurationError, MeasurementError, check_positive
 from dip_lightning.paths import expand_path
-from dip_lightning.physics.geometry import check_positive
 
 
 class BlurKernel(ABC):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from dip_lightning.errors import check_positive
 from dip_lightning.physics.ct_base import CTAcquisition, least_squares_scale
-from dip_lightning.physics.geometry import FanGeometry, ParallelGeometry, check_positive
+from dip_lightning.physics.geometry import FanGeometry, ParallelGeometry
 
 __all__ = ["CTAcquisition", "FanBeamCT", "ParallelBeamCT", "least_squares_scale"]
 

@@ -11,11 +11,11 @@ import torch
 from deepinv.physics import Physics
 from torch import Tensor
 
-from dip_lightning.errors import ConfigurationError, check_option
+from dip_lightning.errors import ConfigurationError, check_option, check_positive
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.physics.acquisition import Acquisition
 from dip_lightning.physics.fbp import FBPFilter, filtered_back_projection
-from dip_lightning.physics.geometry import Geometry, check_positive
+from dip_lightning.physics.geometry import Geometry
 from dip_lightning.physics.noise import MeasurementNoise, NoNoise
 from dip_lightning.physics.ray_transform import RayTransform
 

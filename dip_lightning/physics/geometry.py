@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dip_lightning.errors import ConfigurationError
+from dip_lightning.errors import ConfigurationError, check_positive
 
 Array = NDArray[np.floating[Any]]
 
@@ -178,14 +178,3 @@ class FanGeometry(Geometry):
     def fan_angles(self) -> Array:
         """See the base class."""
         return np.asarray(np.arctan2(self.bins, self.source_detector))
-
-
-def check_positive(name: str, value: float) -> float:
-    """Return ``value`` if it is positive and finite.
-
-    Raises:
-        ConfigurationError: If it is not.
-    """
-    if not (value > 0 and math.isfinite(value)):
-        raise ConfigurationError(f"{name}={value} must be positive.")
-    return value

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dip_lightning.errors import ConfigurationError
+from dip_lightning.errors import ConfigurationError, check_positive
 from dip_lightning.functional.random import MemberGenerators
-from dip_lightning.physics.geometry import check_positive
 from dip_lightning.physics.noise import MeasurementNoise
 
 

@@ -10,13 +10,13 @@ from deepinv.physics import MRI, Physics
 from deepinv.utils.mixins import MRIMixin
 from torch import Tensor
 
-from dip_lightning.errors import ConfigurationError, MeasurementError, check_option
+from dip_lightning.errors import ConfigurationError, MeasurementError, check_option, check_positive_count
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.measurement import Measurement, check_tensor
 from dip_lightning.physics.mri_base import FirstEstimate, MRIAcquisition
 from dip_lightning.physics.mri_channels import compression, mix, noise_covariance, read_covariance, whitening
 from dip_lightning.physics.mri_coils import CoilMaps
-from dip_lightning.physics.mri_masks import RandomLines, SamplingMask, check_positive_count
+from dip_lightning.physics.mri_masks import RandomLines, SamplingMask
 from dip_lightning.physics.mri_operator import MultiCoilFourier
 from dip_lightning.physics.noise import MeasurementNoise
 

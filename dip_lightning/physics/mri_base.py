@@ -11,13 +11,12 @@ import torch
 from deepinv.physics import MRI, Physics
 from torch import Tensor
 
-from dip_lightning.errors import MeasurementError, check_option
+from dip_lightning.errors import MeasurementError, check_option, check_positive_count
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.measurement import Measurement, check_tensor
 from dip_lightning.physics.acquisition import Acquisition
 from dip_lightning.physics.least_squares import least_squares_image
 from dip_lightning.physics.mri_coils import CoilMaps
-from dip_lightning.physics.mri_masks import check_positive_count
 from dip_lightning.physics.mri_phase import complex_channels
 from dip_lightning.physics.noise import MeasurementNoise, NoNoise
 

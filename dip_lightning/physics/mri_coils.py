@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from dip_lightning.array_files import read_array
-from dip_lightning.errors import ConfigurationError, MeasurementError, check_option
+from dip_lightning.errors import ConfigurationError, MeasurementError, check_option, check_positive_count
 from dip_lightning.paths import expand_path
 from dip_lightning.physics.mri_espirit import calibration_block, centre, espirit
-from dip_lightning.physics.mri_masks import check_positive_count
 
 Backend = Literal["torch", "sigpy"]
 Calibration = Literal["measured", "full"]

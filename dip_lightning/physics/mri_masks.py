@@ -179,14 +179,3 @@ def check_acceleration(acceleration: float, seed: int) -> None:
     """
     if not acceleration >= 1 or seed < 0:
         raise ConfigurationError(f"acceleration={acceleration} must be at least 1 and seed={seed} not negative.")
-
-
-def check_positive_count(name: str, value: int) -> int:
-    """Return a number that must be at least 1.
-
-    Raises:
-        ConfigurationError: If it is not.
-    """
-    if value < 1:
-        raise ConfigurationError(f"{name}={value} must be at least 1.")
-    return value

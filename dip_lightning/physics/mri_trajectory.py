@@ -10,12 +10,11 @@ import torch
 from deepinv.physics import Physics
 from torch import Tensor
 
-from dip_lightning.errors import ConfigurationError, MeasurementError, check_option
+from dip_lightning.errors import ConfigurationError, MeasurementError, check_option, check_positive_count
 from dip_lightning.measurement import Measurement, check_tensor
 from dip_lightning.physics.least_squares import least_squares_image
 from dip_lightning.physics.mri_base import FirstEstimate, MRIAcquisition
 from dip_lightning.physics.mri_coils import CoilMaps
-from dip_lightning.physics.mri_masks import check_positive_count
 from dip_lightning.physics.noise import MeasurementNoise
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from dip_lightning.errors import ConfigurationError
+from dip_lightning.errors import ConfigurationError, check_positive
 from dip_lightning.functional.random import MemberGenerators
-from dip_lightning.physics.geometry import check_positive
 
 #: Attenuation that LoDoPaB-CT maps to 1, per mm: 81.35858 per metre (3071 HU).
 LODOPAB_MU_MAX = 0.08135858

@@ -10,10 +10,10 @@ import torch
 from deepinv.physics import LinearPhysics
 from torch import Tensor
 
-from dip_lightning.errors import ConfigurationError, MeasurementError
+from dip_lightning.errors import ConfigurationError, MeasurementError, check_positive
 from dip_lightning.physics.cache import system_matrix
 from dip_lightning.physics.fbp import FBPFilter, filtered_back_projection
-from dip_lightning.physics.geometry import Geometry, check_positive
+from dip_lightning.physics.geometry import Geometry
 from dip_lightning.physics.joseph import too_large
 from dip_lightning.physics.linear_map import LinearMap
 from dip_lightning.physics.on_the_fly import JosephRays

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from dip_lightning.data.paths import expand_path
 from dip_lightning.errors import ConfigurationError
+from dip_lightning.paths import expand_path
 
 
 @pytest.mark.parametrize("text", ["${SOME_ROOT}/a/b.png", "$SOME_ROOT/a/b.png"])
