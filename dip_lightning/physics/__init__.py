@@ -11,7 +11,8 @@ from dip_lightning.physics.geometry import FanGeometry, Geometry, ParallelGeomet
 from dip_lightning.physics.image_noise import AdditiveGaussian, ImpulseNoise, PoissonImage
 from dip_lightning.physics.inpainting import Inpainting
 from dip_lightning.physics.mri import CartesianMRI
-from dip_lightning.physics.mri_coils import CoilMaps, CoilMapsFile, ESPIRiT, SimulatedCoils
+from dip_lightning.physics.mri_coils import CoilMaps, CoilMapsFile, SimulatedCoils
+from dip_lightning.physics.mri_espirit_maps import ESPIRiT
 from dip_lightning.physics.mri_masks import EquispacedLines, RandomLines, SamplingMask, SamplingMaskFile
 from dip_lightning.physics.mri_masks_2d import PoissonDisc, VariableDensity2D
 from dip_lightning.physics.mri_operator import MultiCoilFourier
