@@ -40,11 +40,7 @@ class CrossingRule(StoppingRule, ABC):
         self.threshold = threshold
 
     def _decide(self, pl_module: BaseDIP, value: Tensor) -> None:
-        state = self._state or {
-            "minimum": torch.full_like(value, torch.inf),
-            "iteration": torch.zeros_like(value, dtype=torch.int64),
-            "stopped_at": torch.zeros_like(value, dtype=torch.int64),
-        }
+        state = self._state_for(value)
         crossed = (state["stopped_at"] == 0) & value.isfinite() & (value <= self.threshold)
         crossed = pl_module.unless_stopped(crossed, torch.zeros_like(crossed))
         self._state = {

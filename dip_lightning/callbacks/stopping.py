@@ -161,12 +161,13 @@ class StoppingRule(pl.Callback, StopsFit, ABC):
         """Continue from a checkpoint."""
         self._state = {name: tensor.clone() for name, tensor in state_dict.items()}
 
+    def _state_for(self, value: Tensor) -> dict[str, Tensor]:
+        """State of each member; before the first look, that of none selected."""
+        zeros = torch.zeros_like(value, dtype=torch.int64)
+        return self._state or {"minimum": torch.full_like(value, torch.inf), "iteration": zeros, "stopped_at": zeros}
+
     def _decide(self, pl_module: BaseDIP, value: Tensor) -> None:
-        state = self._state or {
-            "minimum": torch.full_like(value, torch.inf),
-            "iteration": torch.zeros_like(value, dtype=torch.int64),
-            "stopped_at": torch.zeros_like(value, dtype=torch.int64),
-        }
+        state = self._state_for(value)
         minimum, at, stopped_at = state["minimum"], state["iteration"], state["stopped_at"]
         usable = pl_module.unless_stopped(value.isfinite() & (stopped_at == 0), torch.zeros_like(stopped_at > 0))
         # A part of what is below zero would let worse values in: there, anything lower is an improvement.
