@@ -83,6 +83,12 @@ class Measurement:
         support: Tensor | None = getattr(self.physics, "image_support", None)
         return image if support is None else image * support
 
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Data and images by the names of their fields, those that there are; each with a row for each member."""
+        found = {name: getattr(self, name) for name in ("y", "initial", "target", "reference")}
+        return {name: tensor for name, tensor in found.items() if tensor is not None}
+
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Measurement:
         """Copy to a device, and to a floating-point precision.
 
@@ -95,10 +101,7 @@ class Measurement:
             A new measurement, which shares with this one what need not change; this one stays as it is, see
             :func:`~dip_lightning.placement.move_physics`.
         """
-        tensors = {name: getattr(self, name) for name in ("y", "initial", "target", "reference")}
-        moved: dict[str, Any] = {
-            name: move_tensor(tensor, device, dtype) for name, tensor in tensors.items() if tensor is not None
-        }
+        moved: dict[str, Any] = {name: move_tensor(tensor, device, dtype) for name, tensor in self.tensors.items()}
         return replace(self, physics=move_physics(self.physics, device, dtype), **moved)
 
     def validate(self) -> Measurement:
@@ -116,10 +119,8 @@ class Measurement:
         members = set(zip(self.ids, self.repetitions or (0,) * len(self.ids), strict=True))
         if len(self.ids) != self.batch_size or len(members) != len(self.ids):
             raise MeasurementError(f"{self.batch_size} measurements need as many distinct ids, not {self.ids}.")
-        for name in ("y", "initial", "target", "reference"):
-            tensor = getattr(self, name)
-            if tensor is not None:
-                check_tensor(f"{name} of measurement {', '.join(self.ids)}", tensor)
+        for name, tensor in self.tensors.items():
+            check_tensor(f"{name} of measurement {', '.join(self.ids)}", tensor)
         if self.target is not None and self.target.shape != self.initial.shape:
             shapes = f"{list(self.target.shape)} is not the initial image's {list(self.initial.shape)}"
             raise MeasurementError(f"The target's shape {shapes}.")

@@ -31,7 +31,7 @@ def repeat_measurement(measurement: Measurement, times: int) -> Measurement:
     if times == 1:
         return measurement
     rows = [member for member in range(measurement.batch_size) for _ in range(times)]
-    repeated = _take(measurement, rows, measurement.physics)
+    repeated = take_rows(measurement, rows, measurement.physics)
     repeated = replace(repeated, repetitions=tuple(range(times)) * measurement.batch_size)
     physics = _physics_for(measurement, rows)
     if physics is None:
@@ -53,15 +53,19 @@ def select_members(measurement: Measurement, members: Sequence[int]) -> Measurem
         A measurement of those, or ``None`` where the physics cannot be cut down to them.
     """
     physics = _physics_for(measurement, members)
-    return None if physics is None else _take(measurement, members, physics)
+    return None if physics is None else take_rows(measurement, members, physics)
 
 
-def _take(measurement: Measurement, members: Sequence[int], physics: Physics) -> Measurement:
+def take_rows(measurement: Measurement, members: Sequence[int], physics: Physics) -> Measurement:
+    """Take some of the members of a measurement, in any order and number, with a physics that does for them.
+
+    Args:
+        measurement: ``B`` members.
+        members: Which of them.
+        physics: Forward operator of what is taken.
+    """
     rows = list(members)
-    tensors: dict[str, Any] = {}
-    for name in ("y", "initial", "target", "reference"):
-        tensor: Tensor | None = getattr(measurement, name)
-        tensors[name] = None if tensor is None else tensor[rows]
+    tensors: dict[str, Any] = {name: tensor[rows] for name, tensor in measurement.tensors.items()}
     ids = tuple(measurement.ids[row] for row in rows)
     repetitions = measurement.repetitions and tuple(measurement.repetitions[row] for row in rows)
     return replace(measurement, physics=physics, ids=ids, repetitions=repetitions, **tensors)

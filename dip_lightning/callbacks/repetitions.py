@@ -9,6 +9,7 @@ import numpy as np
 
 from dip_lightning.functional.metrics import Scorer, score
 from dip_lightning.measurement import Measurement
+from dip_lightning.members import take_rows
 from dip_lightning.methods.base import BaseDIP
 from dip_lightning.records import circumstances, image_attributes
 from dip_lightning.run_folder import RunFolder
@@ -46,7 +47,7 @@ def write_repetitions(method: BaseDIP, folders: list[RunFolder]) -> list[RunFold
 
 
 def _write(folder: RunFolder, method: BaseDIP, members: list[int]) -> None:
-    measurement = _one(method.measurement, members[0])
+    measurement = replace(take_rows(method.measurement, [members[0]], method.measurement.physics), repetitions=None)
     estimates = method.estimate[members].double()
     mean, deviation = estimates.mean(0, keepdim=True), estimates.std(0)
     images: dict[str, Any] = {
@@ -88,12 +89,3 @@ def _summary(
 def _folder(method: BaseDIP, members: list[int]) -> str:
     seeds = [method.member_seeds(method.measurement)[member] for member in members]
     return f"seeds{seeds[0]}-{seeds[-1]}"
-
-
-def _one(measurement: Measurement, member: int) -> Measurement:
-    rows = slice(member, member + 1)
-    tensors: dict[str, Any] = {
-        name: None if getattr(measurement, name) is None else getattr(measurement, name)[rows]
-        for name in ("y", "initial", "target", "reference")
-    }
-    return replace(measurement, ids=measurement.ids[rows], repetitions=None, **tensors)

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 _LEFT_OUT = frozenset({"outer_steps", "engine", "seed", "_class_path", "_instantiator"})
 #: Callbacks that change the fit or its image.
 _OF_THE_FIT = (AddsParameters, AveragesIterates, PreparesMeasurement, StopsFit, UpdatesNetworkInput)
-#: What of a measurement a fit may see; the target is for the record only.
-_DATA = ("y", "initial", "reference")
 #: Relative difference above which data are others: on another machine, simulated data differ by rounding.
 _TOLERANCE = 1e-4
 _SKETCH_LENGTH = 64
@@ -50,9 +48,7 @@ def fingerprint(method: FitStart, measurement: Measurement, trainer: pl.Trainer)
     Returns:
         ``fit``, plain values by name, and ``sketches``, a :func:`sketch` of each tensor: for a checkpoint.
     """
-    tensors: dict[str, Tensor] = {
-        name: tensor for name in _DATA if (tensor := getattr(measurement, name, None)) is not None
-    }
+    tensors = {name: tensor for name, tensor in measurement.tensors.items() if name != "target"}  # no fit sees that
     return {
         "fit": {
             "method": type(method).__name__,
