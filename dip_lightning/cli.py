@@ -35,8 +35,10 @@ from dip_lightning.companion import Companion
 from dip_lightning.data.base import MeasurementDataModule
 from dip_lightning.errors import naming
 from dip_lightning.hooks import callbacks_of
+from dip_lightning.locks import one_at_a_time
 from dip_lightning.methods.base import BaseDIP
-from dip_lightning.side_by_side import Share, one_at_a_time, run_side_by_side, shares
+from dip_lightning.shares import Share, shares
+from dip_lightning.side_by_side import run_side_by_side
 
 TRAINER_DEFAULTS = {
     "max_epochs": 1,

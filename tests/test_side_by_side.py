@@ -23,7 +23,8 @@ from pytorch_lightning.accelerators import CUDAAccelerator
 from dip_lightning.cli import main
 from dip_lightning.companion import Companion
 from dip_lightning.errors import ConfigurationError
-from dip_lightning.side_by_side import Share, run_side_by_side, shares
+from dip_lightning.shares import Share, shares
+from dip_lightning.side_by_side import run_side_by_side
 
 ROOT = Path(__file__).parents[1]
 SMALL = [
@@ -57,7 +58,7 @@ def test_each_device_gets_its_group() -> None:
 def cuda(monkeypatch: pytest.MonkeyPatch, visible: str | None) -> None:
     """Two devices of a machine, as Lightning would find them."""
     machine = SimpleNamespace(accelerator=CUDAAccelerator(), device_ids=[0, 3], num_devices=2)
-    monkeypatch.setattr("dip_lightning.side_by_side.pl.Trainer", lambda **_: machine)
+    monkeypatch.setattr("dip_lightning.shares.pl.Trainer", lambda **_: machine)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
@@ -194,7 +195,7 @@ def test_the_others_go_on_if_one_fails(tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_no_process_outlives_the_one_that_started_it(how: signal.Signals, tmp_path: Path) -> None:
     code = (
-        "from dip_lightning.side_by_side import Share, run_side_by_side\n"
+        "from dip_lightning.shares import Share; from dip_lightning.side_by_side import run_side_by_side\n"
         "from tests.test_side_by_side import never_ends\n"
         f"run_side_by_side(never_ends, [{str(tmp_path)!r}], [Share(0, ()), Share(1, ())])\n"
     )

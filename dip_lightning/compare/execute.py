@@ -28,7 +28,7 @@ from dip_lightning.compare.jobs import (
     state,
     write_json,
 )
-from dip_lightning.compare.locks import JobLock
+from dip_lightning.locks import JobLock
 from dip_lightning.run_folder import CHECKPOINT, RunFolder
 
 Outcome = Literal["finished", "failed", "busy", "skipped"]

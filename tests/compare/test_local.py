@@ -24,9 +24,9 @@ from dip_lightning.compare.config_tree import set_key
 from dip_lightning.compare.execute import FIT_CONFIG, execute, failure_of, lock_of
 from dip_lightning.compare.jobs import FAILURE, Job, expand, state, write_json
 from dip_lightning.compare.local import LocalRunner
-from dip_lightning.compare.locks import JobLock
 from dip_lightning.compare.plan import load_plan
 from dip_lightning.errors import ConfigurationError
+from dip_lightning.locks import JobLock
 from dip_lightning.run_folder import SUMMARY, RunFolder
 from tests.compare.conftest import ROOT
 from tests.compare.small import DATA, METHOD, with_class, write_plan
@@ -258,7 +258,7 @@ def test_lock_without_hard_links(tmp_path, monkeypatch):
 
 def test_lock_of_a_dead_process_is_taken_over_at_once(tmp_path):
     path = tmp_path / "job.lock"
-    code = "from pathlib import Path; from dip_lightning.compare.locks import JobLock; import os\n"
+    code = "from pathlib import Path; from dip_lightning.locks import JobLock; import os\n"
     code += f"assert JobLock(Path({str(path)!r})).acquire(); os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
     assert path.exists()
@@ -281,7 +281,7 @@ def test_one_of_many_takes_over_a_lock_left_behind(tmp_path):
     path.write_text(json.dumps({"token": "x", "host": "elsewhere", "pid": 1, "started": "1"}))
     os.utime(path, (0, 0))
     code = (
-        "import sys, time; from pathlib import Path; from dip_lightning.compare.locks import JobLock\n"
+        "import sys, time; from pathlib import Path; from dip_lightning.locks import JobLock\n"
         f"lock = JobLock(Path({str(path)!r})); sys.stdin.readline(); print(lock.acquire(), flush=True); time.sleep(1)"
     )
     processes = [

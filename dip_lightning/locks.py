@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -158,3 +159,19 @@ def _process(pid: int) -> dict[str, str]:
     except OSError:
         return {}
     return {"state": fields[0], "started": fields[19]}
+
+
+@contextlib.contextmanager
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Let one process at a time do something.
+
+    Args:
+        lock: A file that they all know.
+    """
+    held = JobLock(lock)
+    while not held.acquire():
+        time.sleep(0.05)
+    try:
+        yield
+    finally:
+        held.release()
