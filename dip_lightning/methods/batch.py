@@ -55,6 +55,8 @@ class BatchedFit(FitState):
         self._running_rows = self._stack = None
         if not isinstance(self.network, StackedNetwork):
             if getattr(self.network, "members", 1) != members:  # else it keeps its members apart by itself
+                # The stack draws in its copy of the network: as an earlier fit laid it out, a seed gives other numbers.
+                lay_out(self.network, torch.contiguous_format)
                 self.network = StackedNetwork(self.network, members).to(next(self.network.parameters()).device)
         elif self.network.members != members:
             if not self.reinitialise:
