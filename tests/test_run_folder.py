@@ -15,11 +15,19 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from dip_lightning.callbacks import InputUpdate, OutputAveraging, ResultWriter, ResumeCheckpoint, result_writer
+from dip_lightning.callbacks import (
+    InputUpdate,
+    OutputAveraging,
+    Pictures,
+    ResultWriter,
+    ResumeCheckpoint,
+    result_writer,
+)
 from dip_lightning.callbacks.metric_rows import MetricRows
 from dip_lightning.errors import ConfigurationError, RunFolderError
 from dip_lightning.hooks import IterateHook
 from dip_lightning.inputs import InitialEstimate
+from dip_lightning.members import repeat_measurement
 from dip_lightning.methods import ASeqDIP
 from dip_lightning.records import folder_name
 from dip_lightning.run_folder import RunFolder, written_whole
@@ -174,6 +182,27 @@ def test_the_checkpoint_of_an_interrupted_run_stays_until_there_is_another(tmp_p
     assert interrupted(60) == first  # the second run got no further than before its first checkpoint
     run(60, False)
     assert not checkpoint.exists()  # a finished run is not continued from an older one's checkpoint
+
+
+@pytest.mark.parametrize("repeat", [1, 2])
+def test_a_trial_run_leaves_everything_as_it_was(repeat: int, tmp_path: Path) -> None:
+    """``fast_dev_run`` promises to keep nothing: neither files of its own, nor another checkpoint in place of one."""
+    measurement = repeat_measurement(matrix_measurement(), repeat)
+
+    def run(*more: pl.Callback, **trainer: Any) -> ASeqDIP:
+        method = aseqdip()
+        writers = [Pictures(at=[1]), ResultWriter(run_dir=str(tmp_path / "run"), preview=False), ResumeCheckpoint(0)]
+        options = {"enable_checkpointing": True, "default_root_dir": tmp_path, **trainer}
+        fit(method, measurement, [InputUpdate(), *writers, *more], **options)
+        return method
+
+    assert run(fast_dev_run=True).outer_step == 1
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(RuntimeError, match="interrupted"):
+        run(Interrupt())
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    run(fast_dev_run=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 class Signal(pl.Callback, IterateHook):

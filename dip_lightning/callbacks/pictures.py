@@ -44,6 +44,8 @@ class Pictures(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: BaseDIP) -> None:  # type: ignore[override]
         """Choose the outer steps and the folders."""
         self._steps = set(self.at) if self.at is not None else log_spaced(self.count, pl_module.outer_steps)
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._steps = set()  # a trial leaves nothing behind
         self._roots = picture_folders(trainer, pl_module.measurement)
 
     def on_train_batch_end(  # type: ignore[override]

@@ -24,13 +24,13 @@ def write_repetitions(method: BaseDIP, folders: list[RunFolder]) -> list[RunFold
 
     Args:
         method: The method, at the end of its fit.
-        folders: Run folder of each member.
+        folders: Run folder of each member; empty where nothing is kept.
 
     Returns:
         The folders written.
     """
     measurement = method.measurement
-    if measurement.repetitions is None:
+    if measurement.repetitions is None or not folders:
         return []
     written = []
     for name in dict.fromkeys(measurement.ids):

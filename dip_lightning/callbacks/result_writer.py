@@ -95,6 +95,8 @@ class ResultWriter(Checkpoint):
         if stage == "fit":
             self.rows.reset()
             self.seed_folders, self._begun = [], False
+            if trainer.fast_dev_run:  # type: ignore[attr-defined]
+                self.run_folders = []  # a trial leaves nothing behind: no record, and no checkpoint
         elif trainer.ckpt_path is None:
             stored = [torch.from_numpy(folder.read_image()) for folder in self.run_folders]
             pl_module.report("selected", torch.stack(stored))
