@@ -21,7 +21,9 @@ _BAR_SECONDS = 0.2
 
 
 class DIPProgress(ProgressBar):
-    """Loss, PSNR where there is a target, iterations per second and time left.
+    """Loss, PSNR where there is a target, iterations per second and time left; of several members, the means.
+
+    Members that have stopped are left out of the means.
 
     A bar in a terminal, a plain line now and then elsewhere. It counts optimiser steps. Between two refreshes it
     costs nothing but a look at the clock; only a refresh waits for the device.
@@ -136,9 +138,14 @@ def _total(pl_module: BaseDIP) -> int:
 
 
 def _scores(pl_module: BaseDIP) -> str:
-    record = pl_module.record
-    loss = f", loss {record['loss'].mean().item():.4g}" if "loss" in record else ""
-    return loss + (f", PSNR {record['psnr'].mean().item():.2f} dB" if "psnr" in record else "")
+    return _mean(pl_module, "loss", ", loss {:.4g}") + _mean(pl_module, "psnr", ", PSNR {:.2f} dB")
+
+
+def _mean(pl_module: BaseDIP, name: str, text: str) -> str:
+    if name not in pl_module.record:
+        return ""
+    # Of those that are fitted, as loggers get it: after a resume there is no loss of members that had stopped.
+    return text.format(pl_module.mean_of_running(pl_module.record[name]).item())
 
 
 def _rich_bar(name: str, done: int, total: int) -> Progress:

@@ -75,6 +75,26 @@ def test_a_resumed_fit_goes_on_counting(tmp_path: Path, capsys: pytest.CaptureFi
     assert "after 8 of 8" in lines[2]
 
 
+@pytest.mark.parametrize("resumed", [False, True])
+def test_members_that_have_stopped_are_left_out(
+    resumed: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class StopSecond(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+            if pl_module.outer_step == 1:
+                pl_module.stop_members([1], "test")
+            if pl_module.outer_step == 2:
+                trainer.save_checkpoint(tmp_path / "last.ckpt")
+
+    images = constant_images([0.4] * 3, [0.9] * 3)
+    measurement = denoising(images, target=torch.full_like(images[0], 0.5))
+    for ckpt_path in (None, str(tmp_path / "last.ckpt"))[: 1 + resumed]:
+        capsys.readouterr()
+        callbacks = [ReconstructionMetrics(), StopSecond(), DIPProgress(seconds=1000)]
+        fit(scripted(images), measurement, callbacks, enable_progress_bar=True, ckpt_path=ckpt_path)
+    assert capsys.readouterr().out.endswith(", loss 0.16, PSNR 20.00 dB\n")
+
+
 def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr("sys.stdout", terminal)
