@@ -69,7 +69,10 @@ def _explain(message: str, leaves: Sequence[Leaf]) -> str:
 def _option(found: re.Match[str], place: Place) -> str:
     name = found.group(1)
     what = place.owner.rpartition(".")[2] or "the configuration"
-    return f"{what} has no option '{name}'.{near_match(name, options_of(place.owner))}"
+    known = options_of(place.owner)
+    if place.owner and name in known:  # of an ancestor, to which the class hands its own value
+        return f"{what} has no option '{name}': {what} sets it itself."
+    return f"{what} has no option '{name}'.{near_match(name, known)}"
 
 
 def _unrecognised(found: re.Match[str], place: Place) -> str:

@@ -19,6 +19,11 @@ SMALL = [f"--config={CONFIG}", "--data.size=32", "--model.outer_steps=2", "--mod
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        (["--model=EDIP", "--model.reinitialise=true"], "EDIP has no option 'reinitialise': EDIP sets it itself."),
+        (
+            ["--model=RethinkingDIP", "--model.initial_input=UniformNoise"],
+            "'initial_input': RethinkingDIP sets it itself.",
+        ),
         (["--model.regularisaton=2"], "Did you mean 'regularisation'"),
         (["--model.network=SmalUNet"], "Did you mean 'SmallUNet'"),
         (["--model.network.nrm=batch"], "Did you mean 'norm'"),
