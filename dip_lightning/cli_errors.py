@@ -175,6 +175,7 @@ def cause(error: BaseException | None) -> DIPError | None:
 
 _VALUE = r"(.*?)(?:\. Got value: .*)?$"  # a class around the option repeats itself behind the value
 _NO_FILE = r"there is no file '\1'; give the path of a configuration, such as configs/aseqdip_ct.yaml."
+_SEVERAL = r"several classes are called '\1': give the path of one, such as \2 or \3."
 _NO_GPU = "trainer.accelerator: a GPU was asked for, but there is none here; use cpu or auto."
 _CLIPPING = "trainer.gradient_clip_val: a method clips its gradients itself; set model.gradient_clip instead."
 _LEAVES: tuple[Leaf, ...] = (
@@ -185,6 +186,7 @@ _LEAVES: tuple[Leaf, ...] = (
     (re.compile(r'expected "subcommand" to be one of \{(.*)\}'), _no_command),
     (re.compile(r"invalid choice: '([^']+)' \(choose from (.*)\)"), _command),
     (re.compile(r"File does not exist: '?([^']+)'?"), _NO_FILE),
+    (re.compile(r"Multiple subclasses with name (\w+)\. .*ambiguity: (\S+), (\S+)\."), _SEVERAL),
     (re.compile(r"Expected a dot import path string: (\S+)"), _class),
     (re.compile(r"Expected a typing\.Literal\[(.*)\]\. Got value: " + _VALUE), _literal),
     (re.compile(r"Expected a <class '(?:builtins\.)?([\w.]+)'>\. Got value: " + _VALUE), r"expected \1, got '\2'."),

@@ -14,6 +14,7 @@ from dip_lightning.errors import LONGEST_LIST, near_match
 
 CONFIG = Path(__file__).parents[1] / "configs" / "demo.yaml"
 SMALL = [f"--config={CONFIG}", "--data.size=32", "--model.outer_steps=2", "--model.inner_steps=2"]
+MONITORED = "pytorch_lightning.cli.ReduceLROnPlateau"
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,11 @@ SMALL = [f"--config={CONFIG}", "--data.size=32", "--model.outer_steps=2", "--mod
         (["--ckpt_path=best"], "no checkpoint 'best'"),
         (["--model.optimizer.lr=-1"], "model.optimizer: Invalid learning rate"),
         (["--model.optimizer.betas=[2, 3]"], "model.optimizer: Invalid beta"),
+        (
+            ["--model.lr_scheduler=ReduceLROnPlateau"],
+            "give the path of one, such as torch.optim.lr_scheduler.ReduceLROnP",
+        ),
+        ([f"--model.lr_scheduler={MONITORED}", "--model.lr_scheduler.monitor=psnr"], "goes by the loss alone"),
         (["--model.lr_scheduler=OneCycleLR", "--model.lr_scheduler.max_lr=1"], "model.lr_scheduler: You must define"),
         (["--trainer.accelerator=gpuu"], "trainer: You selected an invalid accelerator"),
         (["--trainer.devices=two"], "trainer: `devices`"),

@@ -13,6 +13,7 @@ from dip_lightning.functional.losses import distance
 from dip_lightning.functional.metrics import score
 from dip_lightning.hooks import AddsParameters, callbacks_of
 from dip_lightning.measurement import Measurement
+from dip_lightning.methods.checks import check_schedule
 from dip_lightning.methods.engine import Engine, make_engine
 from dip_lightning.methods.start import FitStart
 from dip_lightning.methods.tuning import match_layout, prefer_fused
@@ -122,7 +123,8 @@ class BaseDIP(FitStart):
         """Build the optimiser, of weights and what callbacks add, and, if asked for, its scheduler.
 
         Raises:
-            ConfigurationError: If torch refuses a value, such as a negative learning rate.
+            ConfigurationError: If torch refuses a value, such as a negative learning rate; if the schedule goes by
+                another value than the loss.
         """
         self.stored_input = self.stored_input.to(next(self.network.parameters()).dtype)
         parameters = self.trained_parameters()
@@ -133,6 +135,7 @@ class BaseDIP(FitStart):
             optimizer = self.optimizer_factory([*parameters, *added])
         with naming("model.lr_scheduler"):
             scheduler = None if self.scheduler_factory is None else self.scheduler_factory(optimizer)
+        check_schedule(scheduler)
         self.check_elementwise(optimizer, scheduler)
         prefer_fused(optimizer)
         return optimizer if scheduler is None else {"optimizer": optimizer, "lr_scheduler": scheduler}

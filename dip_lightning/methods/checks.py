@@ -79,6 +79,23 @@ def check_max_steps(trainer: pl.Trainer) -> None:
         )
 
 
+def check_schedule(scheduler: Any) -> None:
+    """Refuse a schedule that would go by another value than the loss, the only one that it is given.
+
+    Args:
+        scheduler: The learning-rate scheduler, or ``None``.
+
+    Raises:
+        ConfigurationError: If it has another ``monitor``, as Lightning's ``ReduceLROnPlateau`` may.
+    """
+    monitor = getattr(scheduler, "monitor", "loss")
+    if monitor != "loss":
+        raise ConfigurationError(
+            f"model.lr_scheduler: monitor={monitor} would be ignored, for a schedule goes by the loss alone: set it "
+            "to loss, or take torch.optim.lr_scheduler.ReduceLROnPlateau."
+        )
+
+
 def check_weights(network: nn.Module) -> None:
     """Check that a network has weights: they are what is fitted.
 

@@ -26,7 +26,7 @@ class FitSettings(BatchedFit):
         initial_input: Makes the first network input.
         optimizer: Any torch optimiser, by class path and arguments.
         lr_scheduler: Any torch scheduler; it advances at every optimiser step (``ReduceLROnPlateau`` at every outer
-            step, by the loss).
+            step, by the loss alone).
         outer_steps: Outer steps to make at most, K.
         inner_steps: Optimiser steps in an outer step, N.
         reduction: How distances are reduced: ``norm``, ``mse`` or ``sum``.
