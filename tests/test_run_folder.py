@@ -117,6 +117,18 @@ def test_a_finished_folder_is_refused_before_any_step(tmp_path: Path) -> None:
     assert (tmp_path / "notes.txt").read_text() == "the user's own"
 
 
+@pytest.mark.parametrize("continuable", [False, True])
+def test_only_what_can_be_continued_is_offered_to_be(continuable: bool, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_summary({})
+    if continuable:
+        with written_whole(folder.checkpoint) as temporary:
+            temporary.touch()
+    with pytest.raises(RunFolderError, match="overwrite") as refusal:
+        folder.claim(overwrite=False, resume=False)
+    assert ("--ckpt_path last" in str(refusal.value)) is continuable
+
+
 def test_files_that_no_fit_wrote_stay(tmp_path: Path) -> None:
     def run() -> None:
         writer = ResultWriter(run_dir=str(tmp_path), preview=False, overwrite=True)
