@@ -65,6 +65,8 @@ MONITORED = "pytorch_lightning.cli.ReduceLROnPlateau"
         (["--metrics.evry=2"], "Did you mean 'every'"),
         (["--seed_everything=abc"], "seed_everything: expected bool or int, got 'abc'"),
         (["--seed_everything=-1"], "seed_everything=-1"),
+        (["--model.seed=99999999999999999999"], "seed=99999999999999999999 must be from 0 to 4294967295"),
+        (["--model.seed=-1"], "seed=-1 must be from 0"),
         (["--ckpt_path=nowhere.ckpt"], "no checkpoint 'nowhere.ckpt'"),
         (["--ckpt_path=best"], "no checkpoint 'best'"),
         (["--model.optimizer.lr=-1"], "model.optimizer: Invalid learning rate"),

@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import nn
 
+from dip_lightning.cli_checks import check_seed
 from dip_lightning.errors import ConfigurationError, check_option
 from dip_lightning.functional.losses import Reduction
 from dip_lightning.inputs import NetworkInput, UniformNoise
@@ -73,6 +74,8 @@ class FitSettings(BatchedFit):
             raise ConfigurationError(f"outer_steps={outer_steps} and inner_steps={inner_steps} must be at least 1.")
         if input_noise < 0 or (gradient_clip is not None and gradient_clip <= 0):
             raise ConfigurationError(f"input_noise={input_noise} or gradient_clip={gradient_clip} is out of range.")
+        if seed is not None:
+            check_seed(seed, "seed")
         if data_weighting is not None and not self.weighs_data:
             raise ConfigurationError(f"{type(self).__name__} has no data term that data_weighting could weigh.")
         self.automatic_optimization = False
