@@ -15,6 +15,7 @@ from dip_lightning.errors import DIPError, near_match
 _KEY = re.compile(r'Parser key "([^"]+)"')
 _CLASS = re.compile(r"(?:Problem with given class_path |Got value: Namespace\(class_path=)'([^']+)'")
 _SUBTYPES = re.compile(r"Subtypes: \[(.*)\]")
+_NO_PACKAGE = re.compile(r"Requirement '([^']+)' not met|Neither `(\w+)` nor `\w+` is available")
 _NUMBERS = re.compile(r"<class '(?:int|float)'>")
 
 
@@ -109,6 +110,11 @@ def _import(found: re.Match[str], place: Place) -> str:
     return f"there is no module '{name}'.{hint}"
 
 
+def _package(found: re.Match[str], place: Place) -> str:
+    what = place.owner.rpartition(".")[2] or "an option"
+    return f"{what} needs a package that is not installed: pip install '{found.group(1) or found.group(2)}'."
+
+
 def _command(found: re.Match[str], place: Place) -> str:
     return f"there is no command '{found.group(1)}'.{near_match(found.group(1), _commands(found.group(2)))}"
 
@@ -159,7 +165,8 @@ def explanation(error: BaseException) -> str | None:
     known = cause(error)
     if known is not None:
         return str(known)
-    return one_line(str(error)) if isinstance(error, ArgumentError | MisconfigurationException) else None
+    readable = isinstance(error, ArgumentError | MisconfigurationException) or _NO_PACKAGE.search(str(error))
+    return one_line(str(error)) if readable else None
 
 
 def cause(error: BaseException | None) -> DIPError | None:
@@ -193,6 +200,7 @@ _LEAVES: tuple[Leaf, ...] = (
     (re.compile(r"Expected a tuple with (\d+) elements\. Got value: " + _VALUE), r"expected \1 values, got \2."),
     (re.compile(r"No supported gpu backend"), _NO_GPU),
     (re.compile(r"Automatic gradient clipping is not supported"), _CLIPPING),
+    (_NO_PACKAGE, _package),
     (re.compile(r"No module named '([^']+)'"), _import),
     (re.compile(r"module '([^']+)' has no attribute '([^']+)'"), _attribute),
     (re.compile(r"Import path (\S+ )?does not correspond to a subclass of (\w+)"), _other_kind),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning_utilities.core.imports import RequirementCache
 
 from dip_lightning.cli import main
 from dip_lightning.cli_errors import one_line
@@ -110,6 +111,26 @@ def test_a_wrong_command_names_all_that_there_are(
 ) -> None:
     assert main(arguments) == 2
     assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "package"),
+    [
+        (["--trainer.logger=MLFlowLogger"], "no_such_package>=1"),
+        (["--trainer.logger=[MLFlowLogger]"], "no_such_package>=1"),
+        (["--trainer.logger=TensorBoardLogger", "--trainer.logger.save_dir=logs"], "tensorboard"),
+    ],
+)
+def test_a_logger_without_its_package_says_what_to_install(
+    options: list[str], package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = RequirementCache("no_such_package>=1")
+    monkeypatch.setattr("pytorch_lightning.loggers.mlflow._MLFLOW_AVAILABLE", missing)
+    monkeypatch.setattr("lightning_fabric.loggers.tensorboard._TENSORBOARD_AVAILABLE", missing)
+    monkeypatch.setattr("lightning_fabric.loggers.tensorboard._TENSORBOARDX_AVAILABLE", missing)
+    assert main(["fit", *SMALL, *options]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.endswith(f"Logger needs a package that is not installed: pip install '{package}'.")
 
 
 def test_an_unknown_message_stays_on_one_line() -> None:
