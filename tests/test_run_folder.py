@@ -281,6 +281,14 @@ def test_steps_that_the_trainer_cannot_count_are_refused(tmp_path: Path) -> None
         fit(aseqdip(), matrix_measurement(), [InputUpdate()], max_steps=2)
 
 
+@pytest.mark.parametrize("option", ["max_epochs", "limit_train_batches"])
+def test_a_trainer_that_makes_no_step_is_refused(option: str, tmp_path: Path) -> None:
+    callbacks = [InputUpdate(), ResultWriter(run_dir=str(tmp_path / "run"))]
+    with pytest.raises(ConfigurationError, match=f"trainer.{option}=0"):
+        fit(aseqdip(), matrix_measurement(), callbacks, enable_checkpointing=True, **{option: 0})
+    assert not (tmp_path / "run").exists()
+
+
 def test_reading_what_is_not_there(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     with pytest.raises(RunFolderError, match="fit"):

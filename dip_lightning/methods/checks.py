@@ -63,15 +63,23 @@ def check_precision(precision: str) -> None:
         )
 
 
-def check_max_steps(trainer: pl.Trainer) -> None:
-    """Check that the trainer is not asked to count steps: optimiser steps are made inside an outer step, unseen by it.
+def check_length(trainer: pl.Trainer) -> None:
+    """Check that the trainer makes steps, and is not asked to count those of the optimiser.
+
+    These are made inside an outer step, unseen by it.
 
     Args:
         trainer: The trainer, before the fit.
 
     Raises:
-        ConfigurationError: If ``max_steps`` is set.
+        ConfigurationError: If ``max_steps`` is set, or ``max_epochs`` or ``limit_train_batches`` is 0.
     """
+    for option in ("max_epochs", "limit_train_batches"):
+        if getattr(trainer, option) == 0:
+            raise ConfigurationError(
+                f"trainer.{option}=0 would end the fit before its first step: leave it out. The length of a fit is "
+                "model.outer_steps."
+            )
     if trainer.max_steps != -1 and not getattr(trainer, "fast_dev_run", False):
         raise ConfigurationError(
             f"trainer.max_steps={trainer.max_steps} would not end the fit, whose steps the trainer does not see: set "

@@ -14,7 +14,7 @@ from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.hooks import IterateHook, PreparesMeasurement, StopsFit, callbacks_of
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.checks import (
-    check_max_steps,
+    check_length,
     check_measurement,
     check_network,
     check_one_process,
@@ -58,7 +58,7 @@ class FitStart(FitSettings):
             return
         self._fingerprint = fingerprint(self, self.measurement, self.trainer)
         check_precision(str(self.trainer.precision))
-        check_max_steps(self.trainer)
+        check_length(self.trainer)
         self.begin(self.measurement.batch_size)
         self.passes = 2 if any(hook.starts_over for hook in callbacks_of(self.trainer, StopsFit)) else 1
         for hook in callbacks_of(self.trainer, PreparesMeasurement):
