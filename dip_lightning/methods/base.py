@@ -13,7 +13,7 @@ from dip_lightning.functional.losses import distance
 from dip_lightning.functional.metrics import score
 from dip_lightning.hooks import AddsParameters, callbacks_of
 from dip_lightning.measurement import Measurement
-from dip_lightning.methods.checks import check_schedule
+from dip_lightning.methods.checks import check_schedule, check_terms
 from dip_lightning.methods.engine import Engine, make_engine
 from dip_lightning.methods.start import FitStart
 from dip_lightning.methods.tuning import match_layout, prefer_fused
@@ -191,9 +191,7 @@ class BaseDIP(FitStart):
         torch.clear_autocast_cache()  # Lightning before 2.6 keeps low-precision copies of changed weights
         estimate = self.measurement.as_image(self.forward_estimate())
         with torch.autocast(self.device.type, enabled=False):
-            terms = self.objective(estimate, self.measurement)
-            for penalty in self.penalties:
-                terms[own_name(penalty.name, terms)] = penalty(estimate)
+            terms = self._all_terms(estimate)
             loss = torch.stack(list(terms.values())).sum(0)
         loss.sum().backward()
         if self.gradient_clip is not None:
@@ -201,6 +199,18 @@ class BaseDIP(FitStart):
         self.last_output, self.loss = estimate.detach(), loss.detach()
         self.terms = {name: term.detach() for name, term in terms.items()}
         return self.loss.sum()
+
+    def _all_terms(self, estimate: Tensor) -> dict[str, Tensor]:
+        first = self.iteration == 0
+        terms = self.objective(estimate, self.measurement)
+        if first:
+            check_terms(terms, len(estimate), f"{type(self).__name__}.objective")
+        for penalty in self.penalties:
+            name = own_name(penalty.name, terms)
+            terms[name] = penalty(estimate)
+            if first:
+                check_terms({name: terms[name]}, len(estimate), type(penalty).__name__)
+        return terms
 
     def _advance_scheduler(self) -> None:
         scheduler: Any = self.lr_schedulers()

@@ -148,6 +148,29 @@ def check_network(network: nn.Module, z: Tensor, measurement: Measurement) -> No
         )
 
 
+def check_terms(terms: Any, members: int, source: str) -> None:
+    """Check what is minimised, at the first step: a scalar would train, and mix members, until it is recorded.
+
+    Args:
+        terms: What an objective gave.
+        members: Number of members that are fitted, ``B``.
+        source: What gave it, for the message.
+
+    Raises:
+        ConfigurationError: If it is no dict of tensors ``[B]``.
+    """
+    if not isinstance(terms, dict) or not terms:
+        found = "an empty dict" if isinstance(terms, dict) else type(terms).__name__
+        raise ConfigurationError(f'{source} must return a dict of terms by name, {{"data": ...}}, not {found}.')
+    for name, term in terms.items():
+        if not isinstance(term, Tensor) or term.shape != (members,):
+            found = f"shape {list(term.shape)}" if isinstance(term, Tensor) else f"type {type(term).__name__}"
+            raise ConfigurationError(
+                f"{source}: term '{name}' has {found}, not shape [B] = [{members}]: sum over all dimensions but the "
+                "first, as term.flatten(1).sum(1) does."
+            )
+
+
 def demand_callback(method: nn.Module, found: Sequence[Any], why: str, example: str) -> None:
     """Check that a callback which a method cannot do without is there.
 

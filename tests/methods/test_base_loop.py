@@ -350,6 +350,37 @@ def test_terms_of_one_name_are_all_added() -> None:
     assert torch.allclose(dip.loss, torch.stack(list(dip.terms.values())).sum(0))
 
 
+@pytest.mark.parametrize(
+    ("give", "message"),
+    [
+        (
+            lambda residual: {"data": residual.mean()},
+            r"Own\.objective: term 'data' has shape \[\], not shape \[B\] = \[1\]",
+        ),
+        (lambda residual: {"data": 1.0}, "term 'data' has type float"),
+        (lambda residual: residual.flatten(1).sum(1), "must return a dict of terms .* not Tensor"),
+        (lambda residual: None, "not NoneType"),
+        (lambda residual: {}, "not an empty dict"),
+    ],
+)
+def test_terms_of_another_shape_are_named_at_the_first_step(give: Any, message: str) -> None:
+    class Own(BaseDIP):
+        def objective(self, estimate: Tensor, measurement: Measurement) -> Any:
+            return give((measurement.physics.A(estimate) - measurement.y).square())
+
+    with pytest.raises(ConfigurationError, match=message):
+        fit(method(Own, penalties=[TotalVariation(1e-3)]), matrix_measurement())
+
+
+def test_a_penalty_of_another_shape_is_named_at_the_first_step() -> None:
+    class Mean(Penalty):
+        def __call__(self, estimate: Tensor) -> Tensor:
+            return self.weight * estimate.mean()
+
+    with pytest.raises(ConfigurationError, match=r"Mean: term 'penalty' has shape \[\]"):
+        fit(method(DIP, initial_input=UniformNoise(1), penalties=[Mean(1.0)]), matrix_measurement())
+
+
 @pytest.mark.parametrize("network", [SkipNet, S2SNet])
 @pytest.mark.parametrize("shape", [(32, 64), (8, 8)])
 def test_images_too_small_for_the_scales_are_said_to_be(network: Any, shape: tuple[int, int]) -> None:
