@@ -75,10 +75,11 @@ class BatchedFit(FitState):
         self._built_in = self._built_in or next(self.network.parameters()).dtype
         self.network.to(self._built_in)
         lay_out(self.network, torch.contiguous_format)
+        warn = self.iteration == 0  # a fit that starts over has warned
         if isinstance(self.network, StackedNetwork):
-            self.network.reinitialise(seeds)
+            self.network.reinitialise(seeds, warn)
         else:
-            reinitialise(self.network, seeds[0])
+            reinitialise(self.network, seeds[0], warn)
 
     def check_elementwise(self, optimizer: Any, scheduler: Any) -> None:
         """Check that no member's steps depend on another.

@@ -92,11 +92,12 @@ class StackedNetwork(nn.Module):
                 stacklevel=2,
             )
 
-    def reinitialise(self, seeds: Sequence[int]) -> None:
+    def reinitialise(self, seeds: Sequence[int], warn: bool = True) -> None:
         """Draw all weights again, in place: member ``b`` gets what the single network gets from ``seeds[b]``.
 
         Args:
             seeds: A seed for each member.
+            warn: Whether to warn of parameters that do not depend on the seed.
 
         Raises:
             ConfigurationError: If there are not as many seeds as members.
@@ -105,7 +106,7 @@ class StackedNetwork(nn.Module):
             raise ConfigurationError(f"{len(seeds)} seeds for the {self.members} members of a StackedNetwork.")
         self.single.to(dtype=next(self.parameters()).dtype)
         for member, seed in enumerate(seeds):
-            reinitialise(self.single, seed)
+            reinitialise(self.single, seed, warn and member == 0)
             self.set_member(member, self.single.state_dict())
 
     def member_state(self, member: int) -> dict[str, Tensor]:

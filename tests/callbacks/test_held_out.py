@@ -192,6 +192,22 @@ def test_a_first_pass_without_patience_spent_is_refitted_too() -> None:
     assert dip.stopped_by == "early_stopping_heldout"
 
 
+def test_a_refit_warns_once_of_weights_that_no_seed_draws() -> None:
+    class Coded(TinyNetwork):
+        def __init__(self) -> None:
+            super().__init__()
+            self.code = torch.nn.Parameter(torch.randn(1, 1, 6, 6))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x + self.code)
+
+    dip, rule = build(network=Coded(), outer_steps=3), HeldOutStopping(0.2, patience=500, refit=True)
+    with pytest.warns(UserWarning, match="Coded: code would be the same") as seen:
+        fit(dip, problem(), [rule])
+    assert rule.summary()["refitted"]
+    assert sum("Coded: code would be the same" in str(one.message) for one in seen) == 1
+
+
 def test_pretrained_weights_are_where_a_refit_starts() -> None:
     torch.manual_seed(0)
     network = TinyNetwork(width=8)

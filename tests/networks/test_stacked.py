@@ -135,3 +135,32 @@ def test_what_does_not_fit_is_refused() -> None:
         StackedNetwork(UNet(channels=(4, 8)), 0)
     with pytest.raises(ConfigurationError, match="vmap"):
         StackedNetwork(UNet(channels=(4, 8)), 2, "vmapp")
+
+
+def test_parameters_that_no_seed_draws_are_named_once_for_all_members() -> None:
+    """Constants that training has not moved are what they would be set to, and are not named."""
+
+    class Coded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale, self.code = nn.Parameter(torch.ones(3)), nn.Parameter(torch.randn(1, 1, 4, 4))
+            self.convolution = nn.Conv2d(1, 1, 1)
+
+    with pytest.warns(UserWarning, match="Coded: code would be the same with every seed") as seen:
+        StackedNetwork(Coded(), 3).reinitialise([1, 2, 3])
+    assert len(seen) == 1
+
+
+def test_parameters_that_are_drawn_through_data_are_not_named(recwarn: pytest.WarningsRecorder) -> None:
+    class Drawn(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.code = nn.Parameter(torch.empty(8))
+            self.reset_parameters()
+
+        def reset_parameters(self) -> None:
+            self.code.data.uniform_()
+
+    for network in (Drawn(), nn.Sequential(Drawn(), nn.BatchNorm2d(8), nn.PReLU(8), nn.Linear(8, 8))):
+        reinitialise(network, 1)
+    assert not recwarn.list
