@@ -135,7 +135,10 @@ def _literal(found: re.Match[str], place: Place) -> str:
 
 def _other_kind(found: re.Match[str], place: Place) -> str:
     name = (found.group(1) or "").strip() or "the class that was given"
-    return f"{name} is no {found.group(2)}."
+    base = wanted(place.subtypes, place.option)
+    named = base is not None and base.__name__ == found.group(2)
+    advice = f" It must be a subclass of {base.__module__}.{base.__name__}." if base and named else ""
+    return f"{name} is no {found.group(2)}.{advice}"
 
 
 def _union(found: re.Match[str], place: Place) -> str:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from dip_lightning.cli import main
+from dip_lightning.cli_errors import one_line
 from dip_lightning.compare.baselines import (
     BM3D,
     DDRM,
@@ -34,7 +35,7 @@ from dip_lightning.compare.baselines import (
 )
 from dip_lightning.compare.baselines.base import Baseline
 from dip_lightning.compare.baselines.diffusion_base import DiffusionSampler
-from dip_lightning.compare.baselines.run import _Watch
+from dip_lightning.compare.baselines.run import _Watch, parse_baseline
 from dip_lightning.compare.baselines.variational import fista
 from dip_lightning.compare.baselines.weights import by_discrepancy, by_held_out
 from dip_lightning.compare.execute import execute
@@ -358,6 +359,27 @@ def test_baselines_in_a_comparison(tmp_path):
     assert [execute(job) for job in jobs] == ["finished", "finished", "failed", "failed"]
     assert "absent.pt do not exist" in failure_text(jobs[2])
     assert "wieght" in failure_text(jobs[3])
+
+
+class Half(Baseline):
+    """A baseline with nothing to say of itself."""
+
+    def reconstruct(self, measurement: Measurement, seed: int, watch: Any) -> Tensor:
+        return measurement.initial / 2
+
+
+def test_a_baseline_needs_no_more_than_reconstruct(tmp_path: Path):
+    run_baseline({"baseline": {"class_path": f"{__name__}.Half"}, "data": DATA}, tmp_path, "half", 0, preview=False)
+    assert json.loads((tmp_path / "summary.json").read_text())["settings"] == {"baseline": "Half"}
+
+
+def test_a_class_that_is_no_baseline_is_told_of_what_to_be_a_subclass():
+    with pytest.raises(Exception, match="does not correspond") as refused:
+        parse_baseline({"baseline": {"class_path": "tests.support.TinyNetwork"}, "data": DATA})
+    message = one_line(str(refused.value))
+    assert message.endswith(
+        "TinyNetwork is no Baseline. It must be a subclass of dip_lightning.compare.baselines.base.Baseline."
+    )
 
 
 def failure_text(job: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from deepinv.physics import LinearPhysics
@@ -21,10 +22,10 @@ class Baseline(ABC):
     """A reconstruction of one measurement.
 
     Attributes:
-        settings: What it chose by itself, for the record (a weight found by a rule).
+        settings: What it chose by itself, for the record (a weight found by a rule); nothing, unless it is set.
     """
 
-    settings: dict[str, Any]
+    settings: Mapping[str, Any] = MappingProxyType({})
 
     @classmethod
     def draws(cls, arguments: Mapping[str, Any]) -> bool:
