@@ -76,6 +76,22 @@ def check_option(name: str, value: Option, options: Iterable[str]) -> Option:
     return value
 
 
+def demand_attribute(owner: object, name: str, use: str) -> None:
+    """Check that a class says what its base class leaves open.
+
+    Args:
+        owner: An object of the class.
+        name: The attribute, a word.
+        use: What the word is for, for the message.
+
+    Raises:
+        ConfigurationError: If the class does not have it.
+    """
+    if not hasattr(owner, name):
+        kind = type(owner).__name__
+        raise ConfigurationError(f'{kind} has no {name}: write {name} = "..." into the class, {use}.')
+
+
 @contextmanager
 def naming(option: str) -> Iterator[None]:
     """Say of a value that another library refuses which option it comes from.

@@ -9,11 +9,11 @@ import torch
 from deepinv.physics import MultiCoilMRI, Physics
 from torch import Tensor
 
-from dip_lightning.errors import MeasurementError
+from dip_lightning.errors import ConfigurationError, MeasurementError
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.inputs import GaussianNoise, InitialEstimate, ReferenceImage, UniformNoise, minmax
 from dip_lightning.measurement import Measurement
-from dip_lightning.physics import RayTransform
+from dip_lightning.physics import Acquisition, RayTransform
 from dip_lightning.placement import move_physics
 from tests.physics.scans import parallel
 from tests.support import matrix_measurement
@@ -47,6 +47,21 @@ def test_wrong_types_shapes_and_names_are_refused() -> None:
     ]:
         with pytest.raises(MeasurementError, match=message):
             replace(measurement, **fields).validate()
+
+
+def test_an_acquisition_without_a_task_is_told_so_before_it_measures() -> None:
+    class Nameless(Acquisition):
+        def physics(self, image_shape: tuple[int, int, int]) -> Physics:
+            raise AssertionError("built")
+
+        def initial(self, y: Tensor, physics: Physics) -> Tensor:
+            return y
+
+    image = torch.rand(1, 1, 4, 4)
+    with pytest.raises(ConfigurationError, match="Nameless has no task"):
+        Nameless().simulate(image, ["image"], [0])
+    with pytest.raises(ConfigurationError, match="Nameless has no task"):
+        Nameless().accept(image, ["image"], image_shape=(1, 4, 4))
 
 
 def test_moving_converts_real_and_complex_data() -> None:

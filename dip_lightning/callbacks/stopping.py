@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from dip_lightning.errors import ConfigurationError, check_option
+from dip_lightning.errors import ConfigurationError, check_option, demand_attribute
 from dip_lightning.hooks import StopsFit, callbacks_of
 
 if TYPE_CHECKING:
@@ -36,13 +36,14 @@ class StoppingRule(pl.Callback, StopsFit, ABC):
             rule would have chosen is in ``summary.json`` and offered as the report ``recorded_<label>``.
 
     Raises:
-        ConfigurationError: If a number is out of range or the action is unknown.
+        ConfigurationError: If a number is out of range, the action is unknown or the class has no :attr:`rule`.
     """
 
     #: Short name, in ``stopped_by: early_stopping_<rule>``.
     rule: ClassVar[str]
 
     def __init__(self, patience: int, warmup: int, min_improvement: float, action: Action) -> None:
+        demand_attribute(self, "rule", "its short name in stopped_by")
         if patience < 1 or warmup < 0 or not 0 <= min_improvement < 1:
             raise ConfigurationError(
                 f"patience={patience} must be at least 1, warmup={warmup} at least 0 and "

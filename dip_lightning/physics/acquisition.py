@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from deepinv.physics import Physics
 from torch import Tensor
 
+from dip_lightning.errors import demand_attribute
 from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.measurement import Measurement, check_tensor
 
@@ -76,7 +77,11 @@ class Acquisition(ABC):
 
         Returns:
             A validated measurement with ``target`` set.
+
+        Raises:
+            ConfigurationError: If the class has no :attr:`task`.
         """
+        demand_attribute(self, "task", "its name in run folders and tables")
         check_tensor(f"image {', '.join(ids)}", image)
         channels, height, width = image.shape[1:]
         physics = self.physics((channels, height, width))
@@ -106,8 +111,10 @@ class Acquisition(ABC):
 
         Raises:
             ValueError: If neither the physics nor the image shape is given.
+            ConfigurationError: If the class has no :attr:`task`.
             MeasurementError: If the data are not finite or do not fit the physics.
         """
+        demand_attribute(self, "task", "its name in run folders and tables")
         check_tensor(f"y of measurement {', '.join(ids)}", y)
         if physics is None:
             if image_shape is None:

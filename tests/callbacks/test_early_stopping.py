@@ -47,6 +47,15 @@ class ScriptedRule(StoppingRule):
         return torch.tensor([self.values[pl_module.iteration - 1]])
 
 
+def test_a_rule_without_a_name_is_told_so_when_it_is_made() -> None:
+    class Nameless(StoppingRule):
+        def statistic(self, pl_module: Any) -> Tensor:
+            return pl_module.loss
+
+    with pytest.raises(ConfigurationError, match="Nameless has no rule: write"):
+        Nameless(4, 0, 0.0, "stop")
+
+
 def test_stops_where_the_hand_says() -> None:
     images = constant_images(LEVELS)
     dip, rule, values = scripted(images), EarlyStoppingWMV(window=2, patience=3), Values()
