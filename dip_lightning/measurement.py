@@ -144,15 +144,20 @@ class Measurement:
 
 
 def check_tensor(name: str, tensor: Tensor) -> Tensor:
-    """Return ``tensor`` if it can be fitted: floating point or complex, not empty, finite.
+    """Return ``tensor`` if it can be fitted: a tensor, floating point or complex, not empty, finite.
 
     Args:
         name: What the tensor is, for the message.
         tensor: The tensor to check.
 
     Raises:
-        MeasurementError: If the type is an integer one, or if a value is NaN or infinite, or if there are none.
+        MeasurementError: If it is none of torch's or of an integer type, or if a value is NaN or infinite, or if there
+            are none.
     """
+    if not isinstance(tensor, Tensor):
+        raise MeasurementError(
+            f"{name} must be a torch tensor, not {type(tensor).__name__}: torch.from_numpy makes one."
+        )
     if not (tensor.is_floating_point() or tensor.is_complex()):
         raise MeasurementError(f"{name} has type {tensor.dtype}; convert it to float32 and state its range.")
     if tensor.numel() == 0:

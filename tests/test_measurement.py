@@ -38,6 +38,7 @@ def test_wrong_types_shapes_and_names_are_refused() -> None:
     measurement = matrix_measurement()
     for fields, message in [
         ({"y": (measurement.y * 100).to(torch.int16)}, "int16"),
+        ({"y": measurement.y.numpy()}, "y of measurement matrix must be a torch tensor, not ndarray: torch.from_numpy"),
         ({"y": measurement.y[:, :-1]}, "maps images"),
         ({"initial": measurement.initial[0]}, r"\[B, C, H, W\]"),
         ({"initial": measurement.initial[..., :-1], "target": None}, "does not accept images"),
