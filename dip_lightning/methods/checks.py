@@ -104,6 +104,22 @@ def check_schedule(scheduler: Any) -> None:
         )
 
 
+def check_epochs(trainer: pl.Trainer) -> None:
+    """Check that the trainer has epochs left: one that has made them all would make no step, and say nothing.
+
+    Args:
+        trainer: The trainer, before the fit.
+
+    Raises:
+        ConfigurationError: If it has made them, in an earlier fit.
+    """
+    if trainer.max_epochs is not None and 0 < trainer.max_epochs <= trainer.current_epoch:
+        raise ConfigurationError(
+            f"This trainer has made its epochs (max_epochs={trainer.max_epochs}) in an earlier fit, and would make no "
+            "step: make a new Trainer for each fit."
+        )
+
+
 def check_weights(network: nn.Module) -> None:
     """Check that a network has weights: they are what is fitted.
 

@@ -25,6 +25,8 @@ from dip_lightning.callbacks import (
     UniformAveraging,
     ZeroCrossing,
 )
+from dip_lightning.data import InMemory
+from dip_lightning.errors import ConfigurationError
 from dip_lightning.inputs import UniformNoise
 from dip_lightning.methods import DIP
 from tests.methods.test_battery import SaveAt, problem, same
@@ -95,6 +97,15 @@ def test_rows_are_those_of_one_fit(tmp_path: Path) -> None:
         dip = DIP(network=TinyNetwork(), initial_input=UniformNoise(1), outer_steps=3, seed=seed)
         fit(dip, problem(), [writer], enable_checkpointing=True)
     assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 1 + 3
+
+
+def test_a_second_fit_with_the_same_trainer_is_refused_and_the_first_keeps_its_estimate() -> None:
+    dip = DIP(network=TinyNetwork(), initial_input=UniformNoise(1), outer_steps=2)
+    trainer = fit(dip, problem())
+    before = dip.estimate.clone()
+    with pytest.raises(ConfigurationError, match="make a new Trainer for each fit"):
+        trainer.fit(dip, datamodule=InMemory(problem()))
+    assert torch.equal(dip.estimate, before)
 
 
 def test_rules_that_record_choose_from_the_second_pass_of_a_refit() -> None:
