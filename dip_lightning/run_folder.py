@@ -75,8 +75,8 @@ class RunFolder:
         if self.finished and not (overwrite or resume):
             going_on = "--ckpt_path last to continue it, " if self.checkpoint.exists() else ""
             raise RunFolderError(
-                f"{self.path} holds a finished run. Set --record.overwrite true to replace it, {going_on}"
-                "or another --record.run_dir."
+                f"{self.path} holds a finished run. Set --record.overwrite true to replace it (in Python, "
+                f"ResultWriter(overwrite=True)), {going_on}or another --record.run_dir."
             )
         try:
             with written_whole(self.path / ".writable") as probe:

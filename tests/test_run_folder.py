@@ -110,7 +110,7 @@ def test_a_finished_folder_is_refused_before_any_step(tmp_path: Path) -> None:
     run(overwrite=False)
     (tmp_path / "notes.txt").write_text("the user's own")
     before = (tmp_path / "reconstruction.h5").read_bytes()
-    with pytest.raises(RunFolderError, match="overwrite"):
+    with pytest.raises(RunFolderError, match=r"ResultWriter\(overwrite=True\)"):
         run(overwrite=False)
     assert (tmp_path / "reconstruction.h5").read_bytes() == before
     run(overwrite=True)
