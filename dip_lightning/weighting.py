@@ -77,5 +77,5 @@ class RampWeighting(DataWeighting):
         if y.is_complex() or y.ndim != 4 or measurement.task != "ct":
             raise ConfigurationError(
                 f"RampWeighting is for sinograms [B, 1, views, detectors], not for {measurement.task} data of shape "
-                f"{list(y.shape)}: leave data_weighting out."
+                f"{list(y.shape)}: leave data_weighting out (--model.data_weighting null)."
             )

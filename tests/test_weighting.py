@@ -77,7 +77,7 @@ def test_white_noise_keeps_its_mean_square(power: float) -> None:
 def test_other_data_and_other_objectives_are_refused() -> None:
     options: dict[str, Any] = {"network": TinyNetwork(), "data_weighting": RampWeighting(), "outer_steps": 1}
     method = ASeqDIP(initial_input=InitialEstimate(), optimizer=partial(torch.optim.Adam, lr=1e-3), **options)
-    with pytest.raises(ConfigurationError, match="sinograms"):
+    with pytest.raises(ConfigurationError, match=r"sinograms.*model.data_weighting null"):
         fit(method, matrix_measurement(), [InputUpdate()])
     for kind in (DRPDIP, RethinkingDIP):
         with pytest.raises(ConfigurationError, match="data_weighting"):
