@@ -158,10 +158,11 @@ def check_network(network: nn.Module, z: Tensor, measurement: Measurement) -> No
                 f"The network does not take the input {list(z.shape)}: {error} "
                 "Set its in_channels to the channels of initial_input."
             ) from error
-    if shape != measurement.image_shape:
-        raise ConfigurationError(
-            f"The network gives {list(shape)}, but the image is {list(measurement.image_shape)}: set its out_channels."
-        )
+    image = measurement.image_shape
+    if shape != image:
+        resized = shape[:1] == image[:1]
+        advice = "its output must have the image's height and width" if resized else "set its out_channels"
+        raise ConfigurationError(f"The network gives {list(shape)}, but the image is {list(image)}: {advice}.")
 
 
 def check_terms(terms: Any, members: int, source: str) -> None:

@@ -391,6 +391,15 @@ def test_images_too_small_for_the_scales_are_said_to_be(network: Any, shape: tup
         fit(method(DIP, network=network(1, 1)), measurement)
 
 
+@pytest.mark.parametrize(
+    ("convolution", "advice"),
+    [(nn.Conv2d(1, 1, 3), "the image's height and width"), (nn.Conv2d(1, 2, 3, padding=1), "set its out_channels")],
+)
+def test_images_of_another_shape_are_told_which_part_is_wrong(convolution: nn.Module, advice: str) -> None:
+    with pytest.raises(ConfigurationError, match=advice):
+        check_network(convolution, torch.rand(1, 1, 6, 6), matrix_measurement())
+
+
 def test_the_input_is_tried_where_the_network_is() -> None:
     """On meta in place of a GPU: noise for the input is drawn on the host."""
     network, z = TinyNetwork().to("meta"), torch.rand(2, 1, 6, 6)
