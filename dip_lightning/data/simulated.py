@@ -73,10 +73,14 @@ class SimulatedMeasurements(MeasurementDataModule):
         """Measure the images; see the base class.
 
         Raises:
-            ConfigurationError: If the reference image is one of the images that are reconstructed.
+            ConfigurationError: If the reference image is one of the images that are reconstructed, or
+                :meth:`image` gives no name.
             MeasurementError: If the images, or the reference, have different shapes.
         """
-        images, ids = zip(*(self.image(index) for index in indices), strict=True)
+        found = [self.image(index) for index in indices]
+        if not all(isinstance(one, tuple) and len(one) == 2 for one in found):
+            raise ConfigurationError(f"{type(self).__name__}.image must return an image, [C, H, W], and its name.")
+        images, ids = zip(*found, strict=True)
         shapes = {name: list(image.shape) for name, image in zip(ids, images, strict=True)}
         if len({tuple(shape) for shape in shapes.values()}) > 1:
             raise MeasurementError(
@@ -86,9 +90,9 @@ class SimulatedMeasurements(MeasurementDataModule):
         seeds = [self.noise_seed + index for index in indices]
         metadata: dict[str, Any] = {**self.source(), "noise_seeds": seeds}
         target, reference = torch.stack(images), None
-        found = self.reference_image()
-        if found is not None:
-            reference, metadata["reference"] = _repeat(*found, target, ids), found[1]
+        similar = self.reference_image()
+        if similar is not None:
+            reference, metadata["reference"] = _repeat(*similar, target, ids), similar[1]
         fields = with_metadata(self.acquisition, metadata, units=self.units, reference=reference)
         return self.acquisition.simulate(target, ids, seeds, **fields)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
-from dip_lightning.data import SampleImage
+from dip_lightning.data import SampleImage, SimulatedMeasurements
 from dip_lightning.errors import ConfigurationError, MeasurementError
 from dip_lightning.physics import Denoising
 
@@ -32,3 +34,13 @@ def test_refuses_what_it_does_not_know_or_cannot_use() -> None:
         SampleImage(Denoising(), reference="gras")
     with pytest.raises(MeasurementError, match="reference"):
         SampleImage(Denoising(), name="astronaut", reference="camera", size=64).setup("fit")
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_an_image_without_a_name_is_refused(channels: int) -> None:
+    class Nameless(SimulatedMeasurements):
+        def image(self, index: int) -> Any:
+            return torch.rand(channels, 8, 8)
+
+    with pytest.raises(ConfigurationError, match=r"Nameless.image must return an image, \[C, H, W\], and its name"):
+        Nameless(Denoising()).setup("fit")
