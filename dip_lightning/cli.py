@@ -28,12 +28,13 @@ from dip_lightning.callbacks.progress import DIPProgress
 from dip_lightning.callbacks.result_writer import ResultWriter
 from dip_lightning.callbacks.saved_config import SaveRunConfig
 from dip_lightning.callbacks.wandb_run import is_wandb, without_unreachable
-from dip_lightning.cli_checks import check_checkpoint, check_seed
+from dip_lightning.cli_checks import check_checkpoint
 from dip_lightning.cli_errors import explanation
 from dip_lightning.cli_names import COMMANDS
 from dip_lightning.companion import Companion
 from dip_lightning.data.base import MeasurementDataModule
 from dip_lightning.errors import naming
+from dip_lightning.functional.random import check_seed
 from dip_lightning.hooks import callbacks_of
 from dip_lightning.locks import one_at_a_time
 from dip_lightning.methods.base import BaseDIP

@@ -4,23 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lightning_fabric.utilities.seed import max_seed_value
-
 from dip_lightning.errors import ConfigurationError
-
-
-def check_seed(seed: bool | int, name: str = "seed_everything") -> None:
-    """Check that random numbers can be drawn from a seed.
-
-    Args:
-        seed: The number; ``True`` for one drawn at random, ``False`` for none.
-        name: Where it was given, for the message.
-
-    Raises:
-        ConfigurationError: If it is out of range.
-    """
-    if not 0 <= seed <= max_seed_value:
-        raise ConfigurationError(f"{name}={seed} must be from 0 to {max_seed_value}.")
 
 
 def check_checkpoint(path: str | None) -> None:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from dip_lightning.cli_checks import check_seed
 from dip_lightning.errors import ConfigurationError, near_match
+from dip_lightning.functional.random import check_seed
 
 
 def indices_of(value: Any) -> tuple[int, ...] | None:

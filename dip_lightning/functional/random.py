@@ -8,6 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dip_lightning.errors import ConfigurationError
+
+#: The largest seed that numpy takes, which Lightning seeds together with torch.
+MAX_SEED = 2**32 - 1
+
 
 class MemberGenerators:
     """One random generator per member: member ``b`` draws what it would draw alone.
@@ -85,3 +90,17 @@ class MemberGenerators:
             return
         for generator, state in pairs:
             generator.set_state(state.cpu())
+
+
+def check_seed(seed: bool | int, name: str = "seed_everything") -> None:
+    """Check that random numbers can be drawn from a seed.
+
+    Args:
+        seed: The number; ``True`` for one drawn at random, ``False`` for none.
+        name: Where it was given, for the message.
+
+    Raises:
+        ConfigurationError: If it is out of range.
+    """
+    if not 0 <= seed <= MAX_SEED:
+        raise ConfigurationError(f"{name}={seed} must be from 0 to {MAX_SEED}.")

@@ -8,9 +8,9 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import nn
 
-from dip_lightning.cli_checks import check_seed
 from dip_lightning.errors import ConfigurationError, check_option
 from dip_lightning.functional.losses import Reduction
+from dip_lightning.functional.random import check_seed
 from dip_lightning.inputs import NetworkInput, UniformNoise
 from dip_lightning.methods.batch import BatchedFit
 from dip_lightning.methods.engine import EngineName
