@@ -18,6 +18,9 @@ from dip_lightning.physics.masked import measured
 if TYPE_CHECKING:
     from dip_lightning.methods.base import BaseDIP
 
+#: A smaller weight would only cost iterations: the equation is no better conditioned than the operator then.
+_LEAST_WEIGHT = 1e-6
+
 
 class DenoisedInputUpdate(ProximalInputUpdate):
     r"""Make the next input what a denoiser makes of the image near the output that explains the data.
@@ -42,6 +45,9 @@ class DenoisedInputUpdate(ProximalInputUpdate):
         report: Whether the estimate is data-consistent too (not denoised); see :class:`ProximalInputUpdate`.
         output: ``last``, ``recomputed`` or ``average``, as in :class:`InputUpdate`.
         every: Outer steps between two updates.
+        spread: How far the output is thought to be from the truth, as a standard deviation in image units. Then
+            :math:`\mu = (\sigma_k / \mathrm{spread})^2`, what Bayes' rule makes of two Gaussian errors, takes the place
+            of ``weight``: data with noise are weighed against the output, and data without are solved for.
         share: Share of the new input in the estimate, from 0 to 1; the rest is the average of the outputs (the
             output, where they are not averaged), or what ``report`` makes of it. The input is ahead of the network, and
             the two err in different ways. With a share, put this callback behind the averaging and before stopping
@@ -62,13 +68,17 @@ class DenoisedInputUpdate(ProximalInputUpdate):
         output: Output = "last",
         every: int = 1,
         share: float = 0.0,
+        spread: float | None = None,
     ) -> None:
         super().__init__(weight, iterations, report, output, every)
         if strength <= 0 or largest <= 0:
             raise ConfigurationError(f"strength={strength} and largest={largest} must be positive.")
         if not 0 <= share <= 1:
             raise ConfigurationError(f"share={share} must be from 0 to 1.")
+        if spread is not None and spread <= 0:
+            raise ConfigurationError(f"spread={spread} must be positive.")
         self.share = share
+        self.spread = spread
         self.denoiser = BlockMatching() if denoiser is None else denoiser
         self.strength = strength
         self.largest = largest
@@ -90,13 +100,20 @@ class DenoisedInputUpdate(ProximalInputUpdate):
 
     def new_input(self, pl_module: BaseDIP, output: Tensor) -> Tensor:
         """Solve from the output, denoise; report."""
-        solved = super().new_input(pl_module, output)
         average = pl_module.reports.get("average", output)
-        denoised = denoise_members(self.denoiser, solved, self.noise(average, pl_module.measurement).tolist())
+        noise = self.noise(average, pl_module.measurement)
+        solved = self._solved(pl_module, output, self.weight_for(noise))
+        denoised = denoise_members(self.denoiser, solved, noise.tolist())
         if self.share:
             rest = pl_module.reports["consistent"] if self.report else average
             pl_module.report("consistent", torch.lerp(rest, denoised, self.share))
         return denoised
+
+    def weight_for(self, noise: Tensor) -> float | Tensor:
+        r"""Give :math:`\mu` for the noise in the image, ``[B]``: ``weight``, or what ``spread`` makes of the noise."""
+        if self.spread is None:
+            return self.weight
+        return (noise / self.spread).square().clamp_min(_LEAST_WEIGHT)
 
     def noise(self, image: Tensor, measurement: Measurement) -> Tensor:
         """Say how strongly to denoise.

@@ -77,23 +77,29 @@ class ProximalInputUpdate(_InputUpdate):
 
     def new_input(self, pl_module: BaseDIP, output: Tensor) -> Tensor:
         """Solve from the output; report."""
-        solved = self.solve(output, pl_module.measurement)
+        return self._solved(pl_module, output, self.weight)
+
+    def _solved(self, pl_module: BaseDIP, output: Tensor, weight: float | Tensor) -> Tensor:
+        measurement = pl_module.measurement
+        solved = self.solve(output, measurement, weight)
         if self.report:
             average = pl_module.reports.get("average", output)
-            pl_module.report("consistent", solved if average is output else self.solve(average, pl_module.measurement))
+            pl_module.report("consistent", solved if average is output else self.solve(average, measurement, weight))
         return solved
 
-    def solve(self, image: Tensor, measurement: Measurement) -> Tensor:
+    def solve(self, image: Tensor, measurement: Measurement, weight: float | Tensor | None = None) -> Tensor:
         r"""Solve :math:`\min_z \|A z - y\|^2 + \mu \|A\|^2 \|z - \mathrm{image}\|^2`.
 
         Args:
             image: ``[B, C, H, W]``.
             measurement: Gives :math:`A` and :math:`y`.
+            weight: :math:`\mu`, one number or ``[B]``; the callback's own unless given.
 
         Returns:
             ``[B, C, H, W]``, without gradient.
         """
         physics: Any = measurement.physics
+        weight = self.weight if weight is None else weight
         with torch.no_grad():
             solution: Tensor = least_squares(
                 physics.A,
@@ -101,7 +107,7 @@ class ProximalInputUpdate(_InputUpdate):
                 measurement.y,
                 z=image,
                 init=image,
-                gamma=1 / (self.weight * self.squared_norm(measurement)),
+                gamma=1 / (weight * self.squared_norm(measurement)),
                 parallel_dim=[0],
                 max_iter=self.iterations,
                 eps=CG_EPS,

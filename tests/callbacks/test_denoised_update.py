@@ -45,6 +45,30 @@ def test_input_is_the_denoised_solution_and_the_strength_follows_the_residual() 
         torch.testing.assert_close(stored, Shrink()(solve(output, measurement), strength), rtol=1e-12, atol=1e-14)
 
 
+def test_a_spread_weighs_data_and_output_by_their_errors() -> None:
+    """Identity, noise s in the image: z = (y + m f) / (1 + m), m = (s / spread)^2, is the mean of two Gaussians."""
+    physics = Inpainting(img_size=(1, 6, 6), mask=torch.ones(1, 1, 6, 6))
+    y, output = torch.rand(2, 1, 6, 6), torch.rand(2, 1, 6, 6)
+    both = replace(matrix_measurement(), y=y, physics=physics, initial=y)
+    update = DenoisedInputUpdate(strength=1.0, largest=1e9, spread=0.2, iterations=3)
+    noise = update.noise(output, both)
+    torch.testing.assert_close(noise, (output - y).square().mean((1, 2, 3)).sqrt())
+    inverse_variance = 1 / noise.square()[:, None, None, None]
+    expected = (inverse_variance * y + output / 0.2**2) / (inverse_variance + 1 / 0.2**2)
+    torch.testing.assert_close(update.solve(output, both, update.weight_for(noise)), expected)
+
+
+def test_a_spread_takes_the_place_of_the_weight_in_a_fit() -> None:
+    measurement, inputs = matrix_measurement(), Inputs()
+    update = DenoisedInputUpdate(Shrink(), largest=1e9, weight=123.0, spread=0.3, iterations=20)
+    fit(method(), measurement, [update, inputs])
+    for stored, output in inputs.rows:
+        strength = update.noise(output, measurement)
+        weight = (strength / 0.3).square().item()
+        solved = ProximalInputUpdate(weight=weight, iterations=20).solve(output, measurement)
+        torch.testing.assert_close(stored, Shrink()(solved, strength.item()), rtol=1e-12, atol=1e-14)
+
+
 def test_data_that_are_not_there_do_not_dilute_the_residual() -> None:
     measurement = matrix_measurement()
     mask = torch.ones_like(measurement.y)

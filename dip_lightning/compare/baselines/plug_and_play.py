@@ -28,6 +28,7 @@ class PlugAndPlay(Baseline):
         weight: :math:`\mu`.
         iterations: How many :math:`z_k`.
         inner_iterations: Iterations of conjugate gradients for each.
+        spread: Gives :math:`\mu` from the noise; see :class:`~dip_lightning.callbacks.DenoisedInputUpdate`.
 
     Raises:
         ConfigurationError: If an option is out of range.
@@ -41,10 +42,11 @@ class PlugAndPlay(Baseline):
         weight: float = 0.1,
         iterations: int = 60,
         inner_iterations: int = 8,
+        spread: float | None = None,
     ) -> None:
         if iterations < 1:
             raise ConfigurationError(f"iterations={iterations} must be at least 1.")
-        self.update = DenoisedInputUpdate(denoiser, strength, largest, weight, inner_iterations)
+        self.update = DenoisedInputUpdate(denoiser, strength, largest, weight, inner_iterations, spread=spread)
         self.iterations = iterations
 
     def reconstruct(self, measurement: Measurement, seed: int, watch: Watch) -> Tensor:
@@ -52,11 +54,12 @@ class PlugAndPlay(Baseline):
         linear(measurement, self)
         image, update = measurement.initial, self.update
         denoiser = prepare(update.denoiser, image)
-        strengths: list[float] = []
+        noise = weight = torch.empty(0)
         with torch.no_grad():
             for k in range(self.iterations):
-                strengths = update.noise(image, measurement).tolist()
-                image = denoise_members(denoiser, update.solve(image, measurement), strengths)
+                noise = update.noise(image, measurement)
+                weight = torch.as_tensor(update.weight_for(noise))
+                image = denoise_members(denoiser, update.solve(image, measurement, weight), noise.tolist())
                 watch(k + 1, image)
-        self.settings = {"iterations": self.iterations, "weight": update.weight, "last_sigma": strengths[0]}
+        self.settings = {"iterations": self.iterations, "weight": weight.max().item(), "last_sigma": noise[0].item()}
         return image
