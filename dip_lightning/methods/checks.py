@@ -72,7 +72,8 @@ def check_length(trainer: pl.Trainer) -> None:
         trainer: The trainer, before the fit.
 
     Raises:
-        ConfigurationError: If ``max_steps`` is set, or ``max_epochs`` or ``limit_train_batches`` is 0.
+        ConfigurationError: If ``max_steps`` is set, if ``max_epochs`` or ``limit_train_batches`` is 0, or if the epochs
+            have been made in an earlier fit.
     """
     for option in ("max_epochs", "limit_train_batches"):
         if getattr(trainer, option) == 0:
@@ -80,6 +81,11 @@ def check_length(trainer: pl.Trainer) -> None:
                 f"trainer.{option}=0 would end the fit before its first step: leave it out. The length of a fit is "
                 "model.outer_steps."
             )
+    if trainer.max_epochs is not None and 0 < trainer.max_epochs <= trainer.current_epoch:
+        raise ConfigurationError(
+            f"This trainer has made its epochs (max_epochs={trainer.max_epochs}) in an earlier fit, and would make no "
+            "step: make a new Trainer for each fit."
+        )
     if trainer.max_steps != -1 and not getattr(trainer, "fast_dev_run", False):
         raise ConfigurationError(
             f"trainer.max_steps={trainer.max_steps} would not end the fit, whose steps the trainer does not see: set "
@@ -101,22 +107,6 @@ def check_schedule(scheduler: Any) -> None:
         raise ConfigurationError(
             f"model.lr_scheduler: monitor={monitor} would be ignored, for a schedule goes by the loss alone: set it "
             "to loss, or take torch.optim.lr_scheduler.ReduceLROnPlateau."
-        )
-
-
-def check_epochs(trainer: pl.Trainer) -> None:
-    """Check that the trainer has epochs left: one that has made them all would make no step, and say nothing.
-
-    Args:
-        trainer: The trainer, before the fit.
-
-    Raises:
-        ConfigurationError: If it has made them, in an earlier fit.
-    """
-    if trainer.max_epochs is not None and 0 < trainer.max_epochs <= trainer.current_epoch:
-        raise ConfigurationError(
-            f"This trainer has made its epochs (max_epochs={trainer.max_epochs}) in an earlier fit, and would make no "
-            "step: make a new Trainer for each fit."
         )
 
 

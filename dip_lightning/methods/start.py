@@ -14,7 +14,6 @@ from dip_lightning.functional.random import MemberGenerators
 from dip_lightning.hooks import IterateHook, PreparesMeasurement, StopsFit, callbacks_of
 from dip_lightning.measurement import Measurement
 from dip_lightning.methods.checks import (
-    check_epochs,
     check_length,
     check_measurement,
     check_network,
@@ -60,7 +59,6 @@ class FitStart(FitSettings):
         self._fingerprint = fingerprint(self, self.measurement, self.trainer)
         check_precision(str(self.trainer.precision))
         check_length(self.trainer)
-        check_epochs(self.trainer)
         self.begin(self.measurement.batch_size)
         self.passes = 2 if any(hook.starts_over for hook in callbacks_of(self.trainer, StopsFit)) else 1
         for hook in callbacks_of(self.trainer, PreparesMeasurement):
